@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What PID 1 does before it serves: file systems, modules, the port. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PORT_NAME "pytest-iommufd"
+
+static const struct {
+	const char *type, *where;
+} file_systems[] = {
+	{ "proc", "/proc" },	    { "sysfs", "/sys" }, { "devtmpfs", "/dev" },
+	{ "debugfs", "/sys/kernel/debug" }, { "tmpfs", "/tmp" },
+};
+
+static void mount_all(struct buffer *text)
+{
+	for (size_t i = 0; i < sizeof(file_systems) / sizeof(*file_systems); i++) {
+		const char *type = file_systems[i].type, *where = file_systems[i].where;
+
+		mkdir(where, 0755);
+		/* a kernel may have mounted devtmpfs itself: EBUSY */
+		if (mount(type, where, type, 0, NULL) && errno != EBUSY)
+			say(text, "mount.%s=%s\n", type, strerror(errno));
+	}
+}
+
+/* In the order of their names, which the host gives: 00-iova_bitmap.ko, ... */
+static void load_modules(struct buffer *text)
+{
+	struct dirent **names;
+	int count = scandir("/modules", &names, NULL, alphasort);
+
+	for (int i = 0; i < count; i++) {
+		char path[300];
+		int fd;
+
+		if (names[i]->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/modules/%s", names[i]->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+			say(text, "module.%s=%s\n", names[i]->d_name, strerror(errno));
+		close(fd);
+	}
+}
+
+static int is_ours(const char *port)
+{
+	char path[300], name[64] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", port);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (read(fd, name, sizeof(name) - 1) < 0)
+		name[0] = 0;
+	close(fd);
+	return !strncmp(name, PORT_NAME, strlen(PORT_NAME));
+}
+
+/* The device's ports appear some time after the driver has started. */
+static int find_port(void)
+{
+	for (int i = 0; i < 2000; i++) {
+		DIR *ports = opendir("/sys/class/virtio-ports");
+		struct dirent *entry;
+
+		while (ports && (entry = readdir(ports))) {
+			char path[300];
+			int fd;
+
+			if (!is_ours(entry->d_name))
+				continue;
+			snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
+			fd = open(path, O_RDWR | O_CLOEXEC);
+			if (fd >= 0) {
+				closedir(ports);
+				return fd;
+			}
+		}
+		if (ports)
+			closedir(ports);
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	}
+	return -1;
+}
+
+int boot(struct buffer *text)
+{
+	int fd;
+
+	mount_all(text);
+	load_modules(text);
+	fd = find_port();
+	if (fd < 0) {
+		fprintf(stderr, "agent: no virtio port named " PORT_NAME
+				" (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE)\n");
+		exit(1);
+	}
+	return fd;
+}

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compiles the agent against a kernel's ABI, once for each ABI and compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SOURCES = ("agent.c", "boot.c", "io.c", "program.c")
+HEADERS = ("agent.h",)
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+FLAGS = ("-std=gnu11", "-O2", "-pthread", *WARNINGS)
+# what -static needs to start without any file of the machine: the guest has none
+LINK = ("-static", "-s")
+
+_LAYOUT_TAIL = """
+const struct layout_entry *const agent_layout = layout;
+const size_t agent_layout_entries = sizeof(layout) / sizeof(*layout);
+"""
+
+
+def compiled(
+    layout: str,
+    cache: Path,
+    *,
+    compiler: str = "gcc",
+    flags: Sequence[str] = (*FLAGS, *LINK),
+) -> Path:
+    """Return the agent's program, compiled if need be.
+
+    Args:
+        layout: C text of the kernel's structs and their table, of Uapi.layout_source().
+        cache: the folder that keeps it.
+        compiler: the C compiler's command.
+        flags: its arguments before the sources.
+
+    Raises:
+        Problem: no compiler, no static C library, or it does not compile.
+    """
+    key = hashlib.sha256()
+    for part in (_source_text(), layout, compiler, *flags):
+        key.update(part.encode() + b"\0")
+    program = cache / "agents" / key.hexdigest()[:16]
+    if program.exists():
+        return program
+    try:
+        program.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
+            built = _compile(Path(scratch), layout, [compiler, *flags])
+            built.replace(program)
+    except OSError as error:
+        raise Problem(
+            f"cannot keep the agent in {program.parent}: {error.strerror}",
+            mend="make that folder writable, or set PYTEST_IOMMUFD_CACHE to one that is",
+        ) from error
+    return program
+
+
+def build_id(program: Path) -> str:
+    """Eight hexadecimal digits that tell one agent's program from another."""
+    return program.name[:8]
+
+
+def _source_text() -> str:
+    return "".join(_resource(name) for name in (*HEADERS, *SOURCES))
+
+
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text()
+
+
+def _compile(scratch: Path, layout: str, command: list[str]) -> Path:
+    for name in (*HEADERS, *SOURCES):
+        (scratch / name).write_text(_resource(name))
+    (scratch / "layout.c").write_text(f'#include "agent.h"\n{layout}{_LAYOUT_TAIL}')
+    out = scratch / "agent"
+    command = [*command, "-o", str(out), *(str(scratch / name) for name in SOURCES)]
+    try:
+        done = subprocess.run(
+            [*command, str(scratch / "layout.c")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except FileNotFoundError as error:
+        raise Problem(
+            f"no C compiler: {command[0]} is not on the PATH",
+            expected="the agent is compiled on this machine",
+            mend="apt-get install -y gcc libc6-dev",
+        ) from error
+    if done.returncode:
+        raise Problem(
+            "the agent does not compile",
+            expected="a C compiler with a static C library and threads (libc6-dev)",
+            mend="apt-get install -y gcc libc6-dev",
+            detail="\n".join(done.stderr.splitlines()[-20:]),
+        )
+    return out
