@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where the agent runs: a QEMU virtual machine, or this machine's kernel."""
+
+from pytest_iommufd.machine.base import Machine, SyscallProgram
+from pytest_iommufd.machine.process import Process, ProcessEnd
+from pytest_iommufd.machine.verdict import (
+    BootFailed,
+    CallHung,
+    GuestExited,
+    KernelPanicked,
+    KernelSplat,
+    MachineLost,
+    ProcessDied,
+    StreamLost,
+    Verdict,
+)
+
+__all__ = [
+    "BootFailed",
+    "CallHung",
+    "GuestExited",
+    "KernelPanicked",
+    "KernelSplat",
+    "Machine",
+    "MachineLost",
+    "Process",
+    "ProcessDied",
+    "ProcessEnd",
+    "StreamLost",
+    "SyscallProgram",
+    "Verdict",
+]

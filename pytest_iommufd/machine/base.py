@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What every machine can do: start, run programs in processes, tell the kernel's log."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+import re
+import time
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.agent.protocol import (
+    MAX_WORKERS,
+    Frame,
+    FrameType,
+    Hello,
+    Program,
+    parse_spawned,
+    parse_status,
+)
+from pytest_iommufd.machine.process import Process, ProcessEnd, describe_status
+from pytest_iommufd.machine.splat import PANIC
+from pytest_iommufd.machine.stream import DeadlinePassedError, Stream, StreamEndedError
+from pytest_iommufd.machine.verdict import (
+    BootFailed,
+    CallHung,
+    GuestExited,
+    KernelPanicked,
+    MachineLost,
+    ProcessDied,
+    StreamLost,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SyscallProgram = Program
+
+# A killed process that is not gone by then hangs in the kernel.
+_KILL_SECONDS = 3.0
+# How long the kernel may take to print its blocked tasks.
+_DUMP_SECONDS = 3.0
+_SYSRQ_BLOCKED_TASKS = b"w"
+CONSOLE_TAIL_LINES = 60
+
+
+class Machine(abc.ABC):
+    """A kernel that serves system calls through the agent.
+
+    It starts when it is first needed, or by start(), which returns at once; wait() and the first
+    process() wait for it. When it is lost (a panic, say) the next process() starts it again.
+
+    Args:
+        boot_seconds: how long it may take to start.
+        call_seconds: how long each round trip may take, unless told otherwise.
+    """
+
+    def __init__(self, *, boot_seconds: float, call_seconds: float) -> None:
+        self.boot_seconds = boot_seconds
+        self.call_seconds = call_seconds
+        self.log: list[str] = []
+        self.boots = 0
+        self._stream: Stream | None = None
+        self._hello: Hello | None = None
+        self._sequence = itertools.count(1)
+        self._processes: dict[int, Process] = {}
+        self._failed: BootFailed | None = None
+        self._checks: list[Callable[[Hello], None]] = []
+
+    # ---- what each kind of machine provides ----
+
+    @abc.abstractmethod
+    def _launch(self) -> None:
+        """Start it; return without waiting."""
+
+    @abc.abstractmethod
+    def _connect(self, deadline: float) -> Stream:
+        """Return the agent's stream; DeadlinePassedError or StreamEndedError when it fails."""
+
+    @abc.abstractmethod
+    def _destroy(self) -> None:
+        """End it and everything it started; may be called at any time, again too."""
+
+    @property
+    @abc.abstractmethod
+    def _launched(self) -> bool:
+        """Whether it has been started and not destroyed."""
+
+    @abc.abstractmethod
+    def console(self, lines: int = CONSOLE_TAIL_LINES) -> str:
+        """Return the last lines of its console."""
+
+    @property
+    @abc.abstractmethod
+    def acceleration(self) -> str:
+        """How it runs: "kvm", "tcg (why)", or "none" on this machine's own kernel."""
+
+    def _exit_status(self) -> str:
+        return "exited"
+
+    # ---- life ----
+
+    def on_hello(self, check: Callable[[Hello], None]) -> None:
+        """Have a check run at each start; its exception ends the start as BootFailed."""
+        self._checks.append(check)
+
+    def start(self) -> None:
+        """Start it without waiting, unless it is started."""
+        if self._failed:
+            raise self._failed
+        if not self._launched:
+            self._hello = None
+            self._processes.clear()
+            self._launch()
+
+    def wait(self) -> Hello:
+        """Start it if need be, wait until it serves, and return what its agent says.
+
+        Raises:
+            BootFailed: now, or at an earlier try in this run.
+        """
+        if self._hello:
+            return self._hello
+        self.start()
+        deadline = time.monotonic() + self.boot_seconds
+        try:
+            self._stream = self._connect(deadline)
+            frame = self._stream.receive(deadline)
+            hello = Hello.parse(frame.payload)
+        except DeadlinePassedError:
+            raise self._boot_failed(f"the machine did not serve within {self.boot_seconds:g} s") \
+                from None
+        except StreamEndedError as error:
+            raise self._boot_failed(f"the machine did not come to serve: {error}") from None
+        except (KeyError, ValueError) as error:
+            raise self._boot_failed(f"the agent's greeting makes no sense: {error}") from None
+        for check in self._checks:
+            try:
+                check(hello)
+            except Exception as error:
+                raise self._boot_failed(str(error)) from error
+        self._hello = hello
+        self.boots += 1
+        return hello
+
+    def stop(self) -> None:
+        """End it. It can be started again."""
+        if self._stream:
+            self._stream.close()
+        self._stream = None
+        self._hello = None
+        self._processes.clear()
+        self._destroy()
+
+    def _boot_failed(self, what: str) -> BootFailed:
+        console = self.console()
+        panic = _panic(console)
+        if panic:
+            what = f"the kernel panicked while it booted: {panic}"
+        self.stop()
+        self._failed = BootFailed(what, console=console)
+        return self._failed
+
+    # ---- use ----
+
+    @property
+    def hello(self) -> Hello:
+        """What the agent said; starts the machine if need be."""
+        return self.wait()
+
+    def process(self) -> Process:
+        """Return a fresh process. The machine is started, or started again, if need be."""
+        self.wait()
+        worker = self._free_worker()
+        answer = self._ask(Frame(FrameType.SPAWN, worker), "starting a process")
+        return self._adopt(worker, answer)
+
+    def fork(self, process: Process) -> Process:
+        """Return a copy of a process, which shares its open files."""
+        worker = self._free_worker()
+        request = Frame(FrameType.FORK, process.worker, payload=worker.to_bytes(4, "little"))
+        return self._adopt(worker, self._ask(request, "forking a process"))
+
+    def run(self, process: Process, payload: bytes, *, many: bool, seconds: float | None,
+            during: str) -> bytes:
+        """Run a program, or several in parallel; Process has the methods for that."""
+        kind = FrameType.PARALLEL if many else FrameType.RUN
+        return self._ask(
+            Frame(kind, process.worker, payload=payload), during, seconds=seconds
+        ).payload
+
+    def end(self, process: Process) -> ProcessEnd:
+        """Kill a process and wait until the kernel has let go of all it had.
+
+        Raises:
+            CallHung: it cannot be killed: it hangs in the kernel. The machine is stopped.
+        """
+        if self._processes.get(process.worker) is not process:
+            return ProcessEnd(None)  # its machine has been started again since
+        del self._processes[process.worker]
+        answer = self._ask(
+            Frame(FrameType.END, process.worker), "ending a process", seconds=_KILL_SECONDS
+        )
+        return ProcessEnd(parse_status(answer.payload))
+
+    def sync_log(self) -> int:
+        """Wait for all of the kernel's log so far; returns how many lines `log` has."""
+        if self._hello:
+            self._ask(Frame(FrameType.LOG), "reading the kernel log")
+        return len(self.log)
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """The processes that have not been ended."""
+        return tuple(self._processes.values())
+
+    @property
+    def running(self) -> bool:
+        """Whether it serves."""
+        return self._hello is not None
+
+    # ---- within ----
+
+    def _free_worker(self) -> int:
+        for worker in range(1, MAX_WORKERS):
+            if worker not in self._processes:
+                return worker
+        raise RuntimeError(f"more than {MAX_WORKERS - 1} processes at once; end some")
+
+    def _adopt(self, worker: int, answer: Frame) -> Process:
+        pid, arena, arena_size = parse_spawned(answer.payload)
+        process = Process(self, worker, pid=pid, arena=arena, arena_size=arena_size)
+        self._processes[worker] = process
+        return process
+
+    def _ask(self, request: Frame, during: str, *, seconds: float | None = None) -> Frame:
+        if not self._stream:
+            raise StreamLost("the machine is not running any more", during=during)
+        sequence = next(self._sequence)
+        limit = seconds if seconds is not None else self.call_seconds
+        deadline = time.monotonic() + limit
+        try:
+            self._stream.send(
+                Frame(request.type, request.worker, sequence, request.payload), deadline
+            )
+            return self._answer(sequence, deadline, during)
+        except StreamEndedError as error:
+            raise self._lost(str(error), during) from None
+        except DeadlinePassedError:
+            raise self._hung(request, limit, during) from None
+        except BaseException as error:
+            if not isinstance(error, ProcessDied | ValueError):
+                # Ctrl-C, say: an answer that nobody waits for is on its way
+                self.stop()
+            raise
+
+    def _answer(self, sequence: int, deadline: float, during: str) -> Frame:
+        assert self._stream  # noqa: S101 - for the type checker: _ask() has looked
+        while True:
+            frame = self._stream.receive(deadline)
+            if frame.type is FrameType.KMSG:
+                self.log.extend(_record_lines(frame.payload))
+            elif frame.type is FrameType.DIED:
+                self._note_death(frame)
+                if frame.sequence == sequence:
+                    status = parse_status(frame.payload)
+                    raise ProcessDied(
+                        f"the process {describe_status(status)}", status=status, during=during
+                    )
+            elif frame.sequence != sequence:
+                continue  # of a request whose deadline passed
+            elif frame.type is FrameType.ERROR:
+                raise ValueError(f"the agent refused: {frame.payload.decode(errors='replace')}")
+            else:
+                return frame
+
+    def _note_death(self, frame: Frame) -> None:
+        process = self._processes.pop(frame.worker, None)
+        if process:
+            process.note_death(parse_status(frame.payload))
+
+    def _lost(self, what: str, during: str) -> MachineLost:
+        """Say why the stream ended, and clear up."""
+        # the console is written by another process: give its last words a moment
+        time.sleep(0.05)
+        console = self.console()
+        status = self._exit_status()
+        panic = _panic(console)
+        self.stop()
+        if panic:
+            return KernelPanicked(f"the kernel panicked: {panic}", console=console, during=during)
+        if status:
+            return GuestExited(f"the machine {status}", console=console, during=during)
+        return StreamLost(what, console=console, during=during)
+
+    def _hung(self, request: Frame, limit: float, during: str) -> CallHung:
+        """Find out what hangs, get rid of it, and say so."""
+        what = f"no answer within {limit:g} s"
+        if request.type in (FrameType.RUN, FrameType.PARALLEL, FrameType.FORK):
+            what = f"a call did not return within {limit:g} s"
+        blocked = ""
+        try:
+            blocked = self._blocked_tasks()
+            self._processes.pop(request.worker, None)
+            if request.type is not FrameType.END:
+                self._request_end(request.worker)
+                what += "; its process was killed"
+            else:
+                raise DeadlinePassedError
+        except (DeadlinePassedError, StreamEndedError):
+            what += "; its process cannot be killed, so the machine was stopped"
+            blocked = blocked or self.console()
+            self.stop()
+        return CallHung(what, console=blocked, during=during)
+
+    def _blocked_tasks(self) -> str:
+        """Have the kernel print the tasks that wait in it, and return what it printed."""
+        before = len(self.log)
+        deadline = time.monotonic() + _DUMP_SECONDS
+        worker = self._free_worker()
+        pid_arena = self._exchange(Frame(FrameType.SPAWN, worker), deadline)
+        _, arena, _ = parse_spawned(pid_arena.payload)
+        program = Program()
+        path = b"/proc/sysrq-trigger\0"
+        program.write(arena, path + _SYSRQ_BLOCKED_TASKS)
+        trigger = program.syscall("openat", -100, arena, 1, 0)
+        program.syscall("write", trigger, arena + len(path), len(_SYSRQ_BLOCKED_TASKS))
+        numbers = self.hello.numbers
+        self._exchange(Frame(FrameType.RUN, worker, payload=program.encode(numbers)), deadline)
+        self._exchange(Frame(FrameType.END, worker), deadline)
+        return "\n".join(self.log[before:])
+
+    def _request_end(self, worker: int) -> None:
+        self._exchange(Frame(FrameType.END, worker), time.monotonic() + _KILL_SECONDS)
+
+    def _exchange(self, request: Frame, deadline: float) -> Frame:
+        if not self._stream:
+            raise StreamEndedError("the machine is not running any more")
+        sequence = next(self._sequence)
+        self._stream.send(Frame(request.type, request.worker, sequence, request.payload), deadline)
+        return self._answer(sequence, deadline, "")
+
+
+_TIME_STAMP = re.compile(r"^\[ *\d+\.\d+\] ?")
+
+
+def _record_lines(payload: bytes) -> list[str]:
+    """Return the text of one /dev/kmsg record; its lines that begin with a space are tags."""
+    text = payload.decode(errors="replace")
+    _, _, message = text.partition(";")
+    lines = message.splitlines()
+    return [line for line in lines if not line.startswith(" ") or line is lines[0]]
+
+
+def _panic(console: str) -> str:
+    found = PANIC.search(console)
+    return found["why"].strip() if found else ""

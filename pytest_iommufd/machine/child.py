@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Child processes that never outlive this one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Child:
+    """A running child, killed when this process ends however it ends.
+
+    setpriv (util-linux) sets the parent-death signal between fork and exec; Python's own way,
+    preexec_fn, is not safe with threads. The signal is sent when the *thread* that started the
+    child ends, so children are started from the main thread.
+
+    Args:
+        command: what to run.
+        output: a file for what it prints.
+        stdin: a file descriptor, or none.
+        stdout: a file descriptor other than the output, or none.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        output: IO[bytes],
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
+    ) -> None:
+        self._popen = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *command],
+            stdin=stdin,
+            stdout=output if stdout is None else stdout,
+            stderr=output,
+            # Ctrl-C is for pytest, which ends the machine in its own order
+            start_new_session=True,
+        )
+        self.pidfd = os.pidfd_open(self._popen.pid)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; tells whether it has ended."""
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def status(self) -> str:
+        """Say how it ended, "" while it runs."""
+        code = self._popen.poll()
+        if code is None:
+            return ""
+        if code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"exited with status {code}"
+
+    def kill(self) -> None:
+        """Kill it and reap it; may be called again."""
+        if self.pidfd >= 0:
+            if self._popen.poll() is None:
+                self._popen.kill()
+            self._popen.wait()
+            os.close(self.pidfd)
+            self.pidfd = -1

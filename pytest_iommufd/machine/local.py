@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A machine that is this machine: the agent is an ordinary child process."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+from pytest_iommufd.machine.base import CONSOLE_TAIL_LINES, Machine
+from pytest_iommufd.machine.child import Child
+from pytest_iommufd.machine.stream import Stream
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class LocalMachine(Machine):
+    """This machine's own kernel. A panic of it takes the tests along.
+
+    Args:
+        agent: its program.
+        boot_seconds, call_seconds: see Machine.
+    """
+
+    def __init__(
+        self, agent: Path, *, boot_seconds: float = 10.0, call_seconds: float = 10.0
+    ) -> None:
+        super().__init__(boot_seconds=boot_seconds, call_seconds=call_seconds)
+        self._agent = agent
+        self._child: Child | None = None
+        self._ours: socket.socket | None = None
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
+
+    @property
+    def acceleration(self) -> str:
+        """There is none to choose."""
+        return "none"
+
+    @property
+    def _launched(self) -> bool:
+        return self._child is not None
+
+    def _launch(self) -> None:
+        self._ours, theirs = socket.socketpair()
+        with theirs:
+            self._child = Child(
+                [str(self._agent), "--stdio"],
+                output=self._output,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+            )
+
+    def _connect(self, deadline: float) -> Stream:  # noqa: ARG002 - it is connected
+        assert self._ours  # noqa: S101 - for the type checker: _launch() has made them
+        assert self._child  # noqa: S101
+        return Stream(self._ours, self._child.pidfd)
+
+    def _exit_status(self) -> str:
+        if not self._child:
+            return ""
+        self._child.wait(0.2)
+        status = self._child.status()
+        return f"(the agent) {status}" if status else ""
+
+    def console(self, lines: int = CONSOLE_TAIL_LINES) -> str:
+        """Return the last lines of the kernel log seen so far, and what the agent printed."""
+        self._output.seek(0)
+        printed = self._output.read().decode(errors="replace").splitlines()
+        return "\n".join([*self.log, *printed][-lines:])
+
+    def _destroy(self) -> None:
+        if self._child:
+            self._child.kill()
+            self._child = None
+        if self._ours:
+            self._ours.close()
+            self._ours = None

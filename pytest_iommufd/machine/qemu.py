@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's command line for one guest, and the kernel's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROGRAM = "qemu-system-x86_64"
+PORT_NAME = "pytest-iommufd"  # boot.c looks for it
+
+KERNEL_ARGUMENTS = (
+    "console=ttyS0",
+    "panic=-1",  # with -no-reboot, QEMU exits at a panic
+    "oops=panic",  # after an oops nothing that a test says can be trusted
+    "rdinit=/init",
+    "random.trust_cpu=on",
+    "tsc=reliable",  # else a slow clock may be chosen under emulation
+    "hugepages=8",  # 2 MiB each; the buffers of a test use two
+)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What a guest is made of.
+
+    Attributes:
+        image: the kernel.
+        initramfs: the archive with the agent.
+        accelerator: "kvm" or "tcg".
+        memory: MiB.
+        cpus: processors.
+        arguments: the kernel's command line.
+    """
+
+    image: Path
+    initramfs: Path | None
+    accelerator: str
+    memory: int = 1024
+    cpus: int = 2
+    arguments: tuple[str, ...] = KERNEL_ARGUMENTS
+
+    def command(self, folder: Path) -> list[str]:
+        """Return QEMU's command; its sockets and the console file are in the folder."""
+        accelerator = "tcg,thread=multi" if self.accelerator == "tcg" else self.accelerator
+        command = [
+            PROGRAM,
+            *("-name", "pytest-iommufd"),
+            *("-nodefaults", "-no-user-config", "-no-reboot"),
+            *("-display", "none"),
+            *("-M", "q35"),
+            *("-accel", accelerator),
+            *("-cpu", "max" if self.accelerator == "tcg" else "host"),
+            *("-m", str(self.memory)),
+            *("-smp", str(self.cpus)),
+            *("-kernel", str(self.image)),
+            *("-append", " ".join(self.arguments)),
+            *("-chardev", f"file,id=console,path={folder / 'console'}"),
+            *("-serial", "chardev:console"),
+        ]
+        if self.initramfs:
+            command += [
+                *("-initrd", str(self.initramfs)),
+                *("-chardev", f"socket,id=agent,path={folder / 'agent'}"),
+                *("-device", "virtio-serial-pci"),
+                *("-device", f"virtserialport,chardev=agent,name={PORT_NAME}"),
+                *("-chardev", f"socket,id=qmp,path={folder / 'qmp'},server=on,wait=off"),
+                *("-mon", "chardev=qmp,mode=control"),
+            ]
+        return command

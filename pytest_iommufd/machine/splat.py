@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finds splats in the kernel log: WARNING, BUG, Oops and the sanitizers' and checkers' reports."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+PANIC = re.compile(r"Kernel panic - not syncing: (?P<why>.*)")
+
+# The first line of each kind of report, as the kernel prints it.
+_SPLAT = re.compile(
+    "|".join(
+        (
+            r"WARNING: ",  # WARN*(), lockdep, suspicious RCU usage
+            r"BUG: ",  # KASAN, KCSAN, KFENCE, sleeping function, soft lockup, NULL dereference
+            r"kernel BUG at ",
+            r"Oops: ",
+            r"general protection fault",
+            r"Unable to handle kernel ",
+            r"UBSAN: ",
+            r"refcount_t: ",
+            r"list_(add|del) corruption",
+            r"INFO: task .* blocked for more than",
+            r"INFO: possible ",
+            r"INFO: rcu_\w+ (self-)?detected",
+            r"kmemleak: \d+ new suspected",
+            r"iommufd: Time out waiting for iommufd object",  # main.c: an object that leaks
+        )
+    )
+)
+_START = re.compile(r"------------\[ cut here \]------------")
+_END = re.compile(r"---\[ end trace ")
+# lines of a report that has no end mark
+_TAIL_LINES = 40
+
+
+@dataclass(frozen=True)
+class Splat:
+    """One report.
+
+    Attributes:
+        title: its telling line.
+        text: the whole of it, as far as it was in the log.
+    """
+
+    title: str
+    text: str
+
+
+def find_splats(lines: list[str]) -> list[Splat]:
+    """Return the reports among lines of a kernel log (without time stamps or prefixes).
+
+    Several telling lines within one report, such as a refcount_t line inside a WARNING, are one.
+    """
+    splats: list[Splat] = []
+    at = 0
+    while at < len(lines):
+        if not _SPLAT.search(lines[at]):
+            at += 1
+            continue
+        end = _report_end(lines, at)
+        begin = at - 1 if at and _START.search(lines[at - 1]) else at
+        splats.append(Splat(lines[at].strip(), "\n".join(lines[begin:end])))
+        at = end
+    return splats
+
+
+def _report_end(lines: list[str], at: int) -> int:
+    for index in range(at, len(lines)):
+        if _END.search(lines[index]):
+            return index + 1
+        if index > at and _START.search(lines[index]):
+            return index
+    return min(len(lines), at + _TAIL_LINES)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a machine, a process or a call can end other than by an answer."""
+
+from __future__ import annotations
+
+
+class Verdict(Exception):  # noqa: N818 - each is what happened to the kernel, not our error
+    """What happened, and the console or kernel log that shows it.
+
+    Args:
+        what: one sentence.
+        console: the last lines of the console or of the kernel log.
+        during: the call or calls that were under way.
+    """
+
+    def __init__(self, what: str, *, console: str = "", during: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.console = console
+        self.during = during
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.during:
+            parts.append(f"during: {self.during}")
+        if self.console:
+            parts.append("--- console ---\n" + self.console.rstrip("\n"))
+        return "\n".join(parts)
+
+
+class MachineLost(Verdict):
+    """The machine can not be used any more; the next test boots it anew."""
+
+
+class BootFailed(MachineLost):
+    """The machine never came to serve. It is not tried again in this run."""
+
+
+class KernelPanicked(MachineLost):
+    """The kernel panicked."""
+
+
+class GuestExited(MachineLost):
+    """QEMU, or the agent on this machine, ended without a panic."""
+
+
+class StreamLost(MachineLost):
+    """The agent's stream ended or made no sense, though the machine runs."""
+
+
+class CallHung(Verdict):
+    """A call did not return within its deadline; the blocked tasks are in the console text."""
+
+
+class ProcessDied(Verdict):
+    """The process that made the calls was killed, or left by itself.
+
+    Attributes:
+        status: the wait status, None when nobody knows it.
+    """
+
+    def __init__(self, what: str, *, status: int | None, during: str = "") -> None:
+        super().__init__(what, during=during)
+        self.status = status
+
+
+class KernelSplat(Verdict):
+    """The kernel log has a warning, an oops or a report that nobody expected."""

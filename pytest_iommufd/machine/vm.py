@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A machine that is a QEMU guest."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.agent.initramfs import Initramfs
+from pytest_iommufd.machine.base import CONSOLE_TAIL_LINES, Machine
+from pytest_iommufd.machine.child import Child
+from pytest_iommufd.machine.qemu import Guest
+from pytest_iommufd.machine.stream import DeadlinePassedError, Stream, StreamEndedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_iommufd.machine.accel import Acceleration
+
+BOOT_SECONDS = 60.0
+CALL_SECONDS = 10.0
+# A unix socket's path is at most 107 bytes long.
+_LONGEST_FOLDER = 90
+
+
+class VirtualMachine(Machine):
+    """A QEMU guest of a kernel, the modules and the agent.
+
+    Its console goes to a file from the first byte. The socket is bound before QEMU starts, in a
+    folder that only this user can enter. QEMU dies with this process.
+
+    Args:
+        image: the kernel.
+        modules: to load, in that order.
+        agent: its program.
+        acceleration: from accel.choose().
+        memory: MiB.
+        boot_seconds, call_seconds: see Machine.
+    """
+
+    def __init__(
+        self,
+        image: Path,
+        modules: Sequence[Path],
+        agent: Path,
+        acceleration: Acceleration,
+        *,
+        memory: int = 1024,
+        boot_seconds: float = BOOT_SECONDS,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        super().__init__(boot_seconds=boot_seconds, call_seconds=call_seconds)
+        self.image = image
+        self.modules = tuple(modules)
+        self.memory = memory
+        self._agent = agent
+        self._acceleration = acceleration
+        self._folder: Path | None = None
+        self._listener: socket.socket | None = None
+        self._qemu: Child | None = None
+        self._last_console = ""
+
+    @property
+    def acceleration(self) -> str:
+        """"kvm", or "tcg" and why."""
+        return str(self._acceleration)
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id, 0 when it does not run."""
+        return self._qemu.pid if self._qemu else 0
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its console file and its sockets are; None when it does not run."""
+        return self._folder
+
+    @property
+    def _launched(self) -> bool:
+        return self._qemu is not None
+
+    def _launch(self) -> None:
+        self._folder = _private_folder()
+        try:
+            initramfs = self._folder / "initramfs"
+            initramfs.write_bytes(self._initramfs())
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(self._folder / "agent"))
+            self._listener.listen(1)
+            guest = Guest(self.image, initramfs, self._acceleration.name, memory=self.memory)
+            with (self._folder / "qemu").open("wb") as output:
+                self._qemu = Child(guest.command(self._folder), output=output)
+        except BaseException:
+            self._destroy()
+            raise
+
+    def _initramfs(self) -> bytes:
+        archive = Initramfs()
+        for folder in ("dev", "proc", "sys", "tmp", "modules"):
+            archive.directory(folder)
+        archive.device("dev/console", 5, 1)
+        archive.file("init", self._agent.read_bytes(), 0o755)
+        for number, module in enumerate(self.modules):
+            archive.file(f"modules/{number:02}-{module.name}", module.read_bytes())
+        return bytes(archive)
+
+    def _connect(self, deadline: float) -> Stream:
+        assert self._listener  # noqa: S101 - for the type checker: _launch() has made them
+        assert self._qemu  # noqa: S101
+        # QEMU connects as it starts, or exits
+        while True:
+            self._listener.settimeout(0.05)
+            try:
+                connection, _ = self._listener.accept()
+            except TimeoutError:
+                if self._qemu.wait(0):
+                    raise StreamEndedError(f"QEMU {self._qemu.status()}") from None
+                if time.monotonic() > deadline:
+                    raise DeadlinePassedError from None
+                continue
+            return Stream(connection, self._qemu.pidfd)
+
+    def _exit_status(self) -> str:
+        if not self._qemu:
+            return ""
+        self._qemu.wait(0.2)  # the stream may end a moment before QEMU
+        status = self._qemu.status()
+        return f"(QEMU) {status}" if status else ""
+
+    def console(self, lines: int = CONSOLE_TAIL_LINES) -> str:
+        """Return the last lines of its console, and what QEMU itself printed."""
+        if not self._folder:
+            return "\n".join(self._last_console.splitlines()[-lines:])
+        text = ""
+        for name in ("qemu", "console"):
+            path = self._folder / name
+            if path.exists():
+                text += path.read_bytes().decode(errors="replace").replace("\r", "")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _destroy(self) -> None:
+        if self._qemu:
+            self._qemu.kill()
+            self._qemu = None
+        if self._listener:
+            self._listener.close()
+            self._listener = None
+        if self._folder:
+            self._last_console = self.console(10_000)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
+def _private_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="pytest-iommufd-")
+    if len(folder) > _LONGEST_FOLDER:
+        Path(folder).rmdir()
+        folder = tempfile.mkdtemp(prefix="pytest-iommufd-", dir="/tmp")  # noqa: S108 - mode 0700
+    return Path(folder)
