@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A struct with values in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from pytest_iommufd.uapi.errors import UapiError
+from pytest_iommufd.uapi.render import render
+
+if TYPE_CHECKING:
+    from pytest_iommufd.uapi.abi import Uapi
+    from pytest_iommufd.uapi.shape import Field, Shape
+
+
+class Struct:
+    """A kernel struct whose fields are attributes, and items for names that Python reserves.
+
+    An unknown field and a value that does not fit are errors, in setting too. A struct member is
+    a Struct that shares its owner's memory and may be set from a dict. Two structs are equal when
+    their names and bytes are.
+
+    Attributes:
+        name: the struct's name in the kernel's headers.
+        sizeof: its size in bytes, whatever its `size` field says.
+    """
+
+    __slots__ = ("_cdata", "_owner", "_shape", "_uapi")
+
+    _cdata: Any
+    _owner: Struct | None
+    _shape: Shape
+    _uapi: Uapi
+
+    def __init__(self, uapi: Uapi, shape: Shape, cdata: Any, owner: Struct | None = None) -> None:
+        set_own = object.__setattr__
+        set_own(self, "_uapi", uapi)
+        set_own(self, "_shape", shape)
+        set_own(self, "_cdata", cdata)
+        # cffi frees the memory with its owner, however many members still refer to it.
+        set_own(self, "_owner", owner)
+
+    @property
+    def name(self) -> str:
+        """The struct's name in the kernel's headers."""
+        return self._shape.name
+
+    @property
+    def sizeof(self) -> int:
+        """Its size in bytes."""
+        return self._shape.size
+
+    def load(self, data: bytes) -> Self:
+        """Overwrite the struct from its beginning with as much of `data` as fits.
+
+        Args:
+            data: what the kernel wrote; bytes that it lacks stay as they are.
+
+        Returns:
+            The struct itself.
+        """
+        count = min(len(data), self.sizeof)
+        self._buffer()[:count] = data[:count]
+        return self
+
+    def replace(self, **fields: object) -> Struct:
+        """Copy the struct with some fields changed.
+
+        Args:
+            fields: new values by name.
+
+        Returns:
+            The copy; the original is unchanged.
+        """
+        copy = self._uapi.empty(self._shape).load(bytes(self))
+        copy.update(fields)
+        return copy
+
+    def update(self, fields: Mapping[str, object]) -> None:
+        """Set several fields."""
+        for name, value in fields.items():
+            self[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        field = self._shape.field(name)
+        value = getattr(self._cdata, field.name)
+        if field.length is not None:
+            return tuple(self._member(field, item) for item in value) if field.length else ()
+        return self._member(field, value)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        field = self._shape.field(name)
+        if field.shape is None:
+            checked = field.check(value) if field.length is None else field.check_array(value)
+            if field.length != 0:
+                setattr(self._cdata, field.name, checked)
+        elif isinstance(value, Mapping) and field.length is None:
+            self[name].update(value)
+        elif isinstance(value, Struct) and value.sizeof == field.size:
+            self[name].load(bytes(value))
+        else:
+            raise UapiError(
+                f"{field.path} = {value!r} does not fit a struct",
+                expected=f"a dict with fields of {', '.join(field.shape.fields)}",
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._shape.fields]
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._buffer())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Struct):
+            return NotImplemented
+        return self.name == other.name and bytes(self) == bytes(other)
+
+    __hash__ = None  # type: ignore[assignment]  # its bytes change
+
+    def __repr__(self) -> str:
+        return f"struct {self.name}({render(self, self._shape, self._uapi)})"
+
+    def _member(self, field: Field, value: Any) -> Any:
+        return Struct(self._uapi, field.shape, value, self) if field.shape else value
+
+    def _buffer(self) -> Any:
+        return self._uapi.buffer(self._cdata)
