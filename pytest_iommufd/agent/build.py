@@ -23,7 +23,10 @@ FLAGS = ("-std=gnu11", "-O2", "-pthread", *WARNINGS)
 # what -static needs to start without any file of the machine: the guest has none
 LINK = ("-static", "-s")
 
+# what agent.h declares, beside the table in the layout's text
 _LAYOUT_TAIL = """
+extern const struct layout_entry *const agent_layout;
+extern const size_t agent_layout_entries;
 const struct layout_entry *const agent_layout = layout;
 const size_t agent_layout_entries = sizeof(layout) / sizeof(*layout);
 """
@@ -82,7 +85,7 @@ def _resource(name: str) -> str:
 def _compile(scratch: Path, layout: str, command: list[str]) -> Path:
     for name in (*HEADERS, *SOURCES):
         (scratch / name).write_text(_resource(name))
-    (scratch / "layout.c").write_text(f'#include "agent.h"\n{layout}{_LAYOUT_TAIL}')
+    (scratch / "layout.c").write_text(f"{layout}{_LAYOUT_TAIL}")
     out = scratch / "agent"
     command = [*command, "-o", str(out), *(str(scratch / name) for name in SOURCES)]
     try:

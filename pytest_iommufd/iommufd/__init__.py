@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The objects that a test talks to: an open /dev/iommu and what is made through it."""
+
+from pytest_iommufd.iommufd.context import Context, IoctlError, raises_errno
+from pytest_iommufd.iommufd.device import MockDevice
+from pytest_iommufd.iommufd.fault import FaultQueue
+from pytest_iommufd.iommufd.hwpt import Hwpt, HwptType, UserData
+from pytest_iommufd.iommufd.ioas import Ioas
+from pytest_iommufd.iommufd.memory import Buffer
+from pytest_iommufd.iommufd.viommu import Viommu
+
+__all__ = [
+    "Buffer",
+    "Context",
+    "FaultQueue",
+    "Hwpt",
+    "HwptType",
+    "Ioas",
+    "IoctlError",
+    "MockDevice",
+    "UserData",
+    "Viommu",
+    "raises_errno",
+]

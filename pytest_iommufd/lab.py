@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernels of a run: each resolved, compiled for and booted once."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.agent import build
+from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.iommufd.context import DEVICE
+from pytest_iommufd.kernel import resolve
+from pytest_iommufd.machine import accel
+from pytest_iommufd.machine.local import LocalMachine
+from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS, VirtualMachine
+from pytest_iommufd.uapi import Uapi, errno_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_iommufd.agent.protocol import Hello
+    from pytest_iommufd.kernel import Kernel, Progress
+    from pytest_iommufd.machine import Machine
+
+_AT_FDCWD = -100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How machines are run.
+
+    Attributes:
+        cache: the folder for what is kept between runs.
+        acceleration: "auto", "kvm" or "tcg".
+        memory: of a guest, MiB.
+        boot_seconds: how long a guest may take to serve.
+        call_seconds: how long a round trip may take.
+    """
+
+    cache: Path
+    acceleration: str = "auto"
+    memory: int = 1024
+    boot_seconds: float = BOOT_SECONDS
+    call_seconds: float = CALL_SECONDS
+
+
+class Bench:
+    """One kernel with its machine.
+
+    Args:
+        kernel: from kernel.resolve().
+        settings: how to run it.
+
+    Attributes:
+        kernel: the same.
+        agent: the agent's program, compiled for this kernel's structs.
+        acceleration: as text.
+        machine: started when it is first used, or by its start().
+    """
+
+    def __init__(self, kernel: Kernel, settings: Settings) -> None:
+        self.kernel = kernel
+        self._uapi = Uapi.load(kernel.uapi) if kernel.uapi else None
+        compiled_for = self._uapi or Uapi.shipped()[0]
+        self.agent = build.compiled(compiled_for.layout_source(), settings.cache)
+        self.machine = self._machine(settings)
+        self.machine.on_hello(lambda hello: _check_hello(kernel, compiled_for, hello))
+        self._inspected = False
+
+    def _machine(self, settings: Settings) -> Machine:
+        if self.kernel.image is None:
+            return LocalMachine(self.agent, call_seconds=settings.call_seconds)
+        _need_qemu()
+        return VirtualMachine(
+            self.kernel.image,
+            self.kernel.modules,
+            self.agent,
+            accel.choose(self.kernel.image, settings.cache, settings.acceleration),
+            memory=settings.memory,
+            boot_seconds=settings.boot_seconds,
+            call_seconds=settings.call_seconds,
+        )
+
+    @property
+    def uapi(self) -> Uapi:
+        """The kernel's structs: of its headers, or the shipped ones that suit it best."""
+        self.ready()
+        assert self._uapi  # noqa: S101 - ready() has chosen
+        return self._uapi
+
+    def ready(self) -> None:
+        """Wait for the machine, and at the first time see that it can be tested.
+
+        Raises:
+            BootFailed: it does not come to serve.
+            Problem: it serves, but has no /dev/iommu or no iommufd_test.
+        """
+        self.machine.wait()
+        if self._inspected:
+            return
+        absent = _absent(self.machine, self._uapi or Uapi.shipped()[0])
+        if self._uapi is None:
+            self._uapi = next(
+                (uapi for uapi in Uapi.shipped() if not absent & {i.name for i in uapi.ioctls}),
+                Uapi.shipped()[-1],
+            )
+        if "IOMMU_TEST_CMD" in absent:
+            raise Problem(
+                f"kernel {self.kernel.name} has iommufd without iommufd_test: "
+                "IOMMU_TEST_CMD gives ENOTTY",
+                expected="CONFIG_IOMMUFD_TEST=y, whose mock devices the tests use",
+                mend=_use_a_vm(self.kernel),
+            )
+        self._inspected = True
+
+    def describe(self) -> str:
+        """Say in one line what is tested, and how."""
+        kernel = self.kernel
+        release = kernel.release or "release not known before it boots"
+        return (
+            f"{kernel.name}: release {release}, acceleration {self.machine.acceleration}, "
+            f"agent {build.build_id(self.agent)}, source {kernel.source}"
+        )
+
+
+class Lab:
+    """The benches of a run, made when they are first asked for.
+
+    Args:
+        settings: how machines are run.
+        progress: where builds show theirs; by default on standard error.
+    """
+
+    def __init__(self, settings: Settings, progress: Progress | None = None) -> None:
+        self.settings = settings
+        self._progress = progress
+        self._benches: dict[str, Bench] = {}
+
+    def bench(self, spec: str) -> Bench:
+        """Return the bench of a kernel spec, its kernel built if need be.
+
+        Raises:
+            Problem: the kernel or something that it needs is not to be had.
+        """
+        if spec not in self._benches:
+            kernel = resolve(spec, cache=self.settings.cache, progress=self._progress)
+            self._benches[spec] = Bench(kernel, self.settings)
+        return self._benches[spec]
+
+    @property
+    def benches(self) -> Iterable[Bench]:
+        """Those made so far."""
+        return self._benches.values()
+
+    def close(self) -> None:
+        """Stop all machines."""
+        for bench in self._benches.values():
+            bench.machine.stop()
+
+
+def _need_qemu() -> None:
+    from pytest_iommufd.kernel import tools  # noqa: PLC0415 - costly, and mostly not needed
+    from pytest_iommufd.machine.qemu import PROGRAM  # noqa: PLC0415
+
+    tools.ensure(PROGRAM)
+
+
+def _check_hello(kernel: Kernel, uapi: Uapi, hello: Hello) -> None:
+    if hello.complaints:
+        raise Problem(
+            f"kernel {kernel.name} refused what the agent prepared: {'; '.join(hello.complaints)}",
+            expected="modules of the same build as the image",
+            mend=f"pytest-iommufd kernel clean {kernel.spec} and run again",
+        )
+    uapi.check_layout(hello.layout)
+
+
+def _absent(machine: Machine, uapi: Uapi) -> set[str]:
+    """Return the names of the ioctls that the kernel answers with ENOTTY.
+
+    Raises:
+        Problem: /dev/iommu cannot be opened.
+    """
+    process = machine.process()
+    try:
+        program = Program()
+        path = DEVICE.encode() + b"\0"
+        program.write(process.arena, path)
+        file = program.syscall("openat", _AT_FDCWD, process.arena, os.O_RDWR, 0, must=True)
+        # a size of 0 is refused before a command does anything
+        program.write(process.arena, bytes(8))
+        calls = {
+            ioctl.name: program.syscall("ioctl", file, ioctl.number, process.arena)
+            for ioctl in uapi.ioctls
+        }
+        results = process.run(program, during="asking which ioctls there are")
+    finally:
+        process.end()
+    refused = results[file.index].errno
+    if refused:
+        raise _no_device(machine, refused)
+    return {name for name, call in calls.items() if results[call.index].errno == errno.ENOTTY}
+
+
+def _no_device(machine: Machine, error: int) -> Problem:
+    release = machine.hello.release
+    lacks = {
+        errno.ENOENT: "it was built without CONFIG_IOMMUFD, or the module is not loaded",
+        errno.EACCES: "this user may not open it; the tests need root here",
+        errno.EPERM: "this user may not open it; the tests need root here",
+    }.get(error, "opening it failed")
+    return Problem(
+        f"kernel {release} has no usable {DEVICE}: {errno_name(error)}, {lacks}",
+        expected="CONFIG_IOMMUFD and CONFIG_IOMMUFD_TEST, built in or with the module loaded",
+        mend="modprobe iommufd if this machine has the module; "
+        "or test in a virtual machine: --kernel 6.12, or --kernel SOURCE-TREE",
+    )
+
+
+def _use_a_vm(kernel: Kernel) -> str:
+    if kernel.running:
+        return "test in a virtual machine instead: --kernel 6.12, or --kernel SOURCE-TREE"
+    return "give the kernel's source tree, which is built with the options needed"

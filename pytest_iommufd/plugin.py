@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pytest plugin: options, kernels as parameters, verdicts. What they do is elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.kernel.progress import Silent
+from pytest_iommufd.lab import Lab, Settings
+from pytest_iommufd.machine import BootFailed, Verdict
+from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS
+from pytest_iommufd.reports.calls import CALLS_KEY
+from pytest_iommufd.rules.marker import ABSENT, MARKER
+from pytest_iommufd.rules.verdicts import Mark, Verdicts
+from pytest_iommufd.splats import SplatWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+DEFAULT_KERNEL = "6.12"
+LAB = pytest.StashKey[Lab]()
+_VERDICTS = pytest.StashKey[Verdicts]()
+_PROPERTY = "iommufd_rule"
+_PACKAGE = Path(__file__).parent
+
+pytest_plugins = [
+    "pytest_iommufd.fixtures.machine",
+    "pytest_iommufd.fixtures.context",
+    "pytest_iommufd.fixtures.memory",
+    "pytest_iommufd.fixtures.device",
+    "pytest_iommufd.fixtures.hwpt",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("iommufd", "Linux iommufd")
+    group.addoption(
+        "--kernel",
+        action="append",
+        metavar="SPEC",
+        help="kernel under test: X.Y, a source tree, an image, or 'running' (this machine's own: "
+        f"iommufd_test is dangerous); may be repeated; default {DEFAULT_KERNEL}",
+    )
+    group.addoption(
+        "--iommufd-accel",
+        choices=("auto", "kvm", "tcg"),
+        default="auto",
+        help="how guests run; auto: KVM if a try shows that it works",
+    )
+    group.addoption(
+        "--iommufd-memory",
+        type=int,
+        default=1024,
+        metavar="MIB",
+        help="memory of a guest (default %(default)s)",
+    )
+    group.addoption(
+        "--iommufd-boot-deadline",
+        type=float,
+        default=BOOT_SECONDS,
+        metavar="SECONDS",
+        help="how long a guest may take until it serves (default %(default)s)",
+    )
+    group.addoption(
+        "--iommufd-call-deadline",
+        type=float,
+        default=CALL_SECONDS,
+        metavar="SECONDS",
+        help="how long a call may take (default %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers and make the lab."""
+    config.addinivalue_line("markers", f"{MARKER}(slug): the rule that a test is of")
+    config.addinivalue_line(
+        "markers",
+        "expect_splat(pattern): the test must make the kernel print a warning or report whose "
+        "title matches the pattern",
+    )
+    settings = Settings(
+        cache=default_root(),
+        acceleration=config.getoption("--iommufd-accel"),
+        memory=config.getoption("--iommufd-memory"),
+        boot_seconds=config.getoption("--iommufd-boot-deadline"),
+        call_seconds=config.getoption("--iommufd-call-deadline"),
+    )
+    config.stash[LAB] = Lab(settings, Silent() if _is_worker(config) else None)
+    config.stash[_VERDICTS] = Verdicts()
+    config.add_cleanup(config.stash[LAB].close)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Make the kernels that were asked for, before anything else and with progress shown."""
+    config = session.config
+    if _is_worker(config) or config.option.collectonly or not _is_wanted(config):
+        return
+    lab = config.stash[LAB]
+    try:
+        with _shown(config):
+            for spec in _specs(config):
+                lab.bench(spec)
+    except Problem as problem:
+        raise pytest.UsageError(str(problem)) from None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name the kernels: release, acceleration, agent, source."""
+    return [f"iommufd: {bench.describe()}" for bench in config.stash[LAB].benches]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses the kernel on each kernel; the first boots while pytest collects."""
+    if "kernel" not in metafunc.fixturenames:
+        return
+    config = metafunc.config
+    specs = _specs(config)
+    names = {spec: _name(spec) for spec in specs}
+    metafunc.parametrize(
+        "kernel", specs, ids=[names[spec] for spec in specs], indirect=True, scope="session"
+    )
+    if not config.option.collectonly:
+        # an error shows again, and better, when the first test needs the machine
+        with contextlib.suppress(Problem, Verdict):
+            config.stash[LAB].bench(specs[0]).machine.start()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test during which the kernel log got a splat that it does not expect."""
+    with SplatWatch.of(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show a failure without our own frames, with the calls; a rule's odd skip is one."""
+    error = call.excinfo
+    if error and not error.errisinstance(pytest.skip.Exception):
+        error.traceback = error.traceback.filter(
+            lambda entry: _PACKAGE not in Path(entry.path).parents
+            or not {"suites", "fixtures"}.isdisjoint(Path(entry.path).parts)
+        ) or error.traceback
+    report = yield
+    marker = item.get_closest_marker(MARKER)
+    if marker:
+        slug = str(marker.args[0])
+        _fail_odd_skip(report)
+        mark = _mark(report, call)
+        if mark:
+            kernel = _kernel_of(item)
+            report.user_properties.append((_PROPERTY, (kernel, slug, mark.value)))
+    if report.failed:
+        if error and error.errisinstance((Verdict, Problem)):
+            report.longrepr = str(error.value)
+        calls = item.stash.get(CALLS_KEY, [])
+        if calls:
+            report.sections.append(("iommufd calls", "\n".join(calls[-12:])))
+        if error and error.errisinstance((BootFailed, Problem)):
+            item.session.shouldfail = (
+                f"kernel {_kernel_of(item)} cannot be tested: {str(error.value).splitlines()[0]}"
+            )
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Gather verdicts; with xdist, those of all workers."""
+    verdicts = _verdicts
+    for key, value in report.user_properties:
+        if key == _PROPERTY:
+            kernel, slug, mark = cast("tuple[str, str, str]", value)
+            verdicts.add(kernel, slug, Mark(mark))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the rules' verdicts: all with -v, else the counts and what does not hold."""
+    if not _verdicts.marks:
+        return
+    terminalreporter.section("iommufd rules")
+    head, *rows = _verdicts.table()
+    bad = (Mark.VIOLATED.value, Mark.CRASHED.value)
+    shown = rows
+    if terminalreporter.config.get_verbosity() < 1:
+        shown = [row for row in rows if any(word in row.split() for word in bad)]
+    if shown:
+        terminalreporter.line(head)
+    for row in shown:
+        terminalreporter.line(row, red=any(word in row.split() for word in bad))
+    for kernel in _verdicts.marks:
+        terminalreporter.line(f"{kernel}: {_verdicts.counts(kernel)}")
+
+
+# The report hook has no config; one process has one pytest run at a time that reports.
+_verdicts = Verdicts()
+
+
+def _specs(config: pytest.Config) -> list[str]:
+    specs = config.getoption("--kernel") or [DEFAULT_KERNEL]
+    return list(dict.fromkeys(specs))
+
+
+def _name(spec: str) -> str:
+    from pytest_iommufd.kernel.spec import parse  # noqa: PLC0415 - only when there are tests
+
+    try:
+        return parse(spec).name
+    except Problem as problem:
+        raise pytest.UsageError(str(problem)) from None
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _is_wanted(config: pytest.Config) -> bool:
+    """Whether kernels were asked for: by name, or by naming suites of ours."""
+    if config.getoption("--kernel"):
+        return True
+    from pytest_iommufd import suites  # noqa: PLC0415 - only its place
+
+    places = [Path(place) for place in suites.__path__]
+    for arg in config.args:
+        path = (config.invocation_params.dir / arg.split("::")[0]).resolve()
+        if arg.startswith(suites.__name__) or any(
+            place == path or place in path.parents for place in places
+        ):
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def _shown(config: pytest.Config) -> Iterator[None]:
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        yield
+
+
+def _kernel_of(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return _name(callspec.params["kernel"]) if callspec else "-"
+
+
+def _fail_odd_skip(report: pytest.TestReport) -> None:
+    if not report.skipped or not isinstance(report.longrepr, tuple):
+        return
+    reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+    if not reason.startswith(ABSENT):
+        report.outcome = "failed"
+        report.longrepr = f"a rule's test was skipped for no accepted reason: {reason}"
+
+
+def _mark(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Mark | None:
+    if report.failed:
+        lost = call.excinfo and call.excinfo.errisinstance(Verdict)
+        return Mark.CRASHED if lost else Mark.VIOLATED
+    if report.skipped:
+        return Mark.ABSENT
+    return Mark.HOLDS if report.when == "call" else None

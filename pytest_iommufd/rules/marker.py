@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a test says which rule it is, and that a kernel lacks what the rule is about."""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+import pytest
+
+MARKER = "iommufd_rule"
+ABSENT = "absent: "
+_SLUG = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+
+
+def rule(slug: str) -> pytest.MarkDecorator:
+    """Mark a test as the one of a rule.
+
+    Args:
+        slug: the rule's stable name: dotted, of letters, digits, "_" and "-".
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    if not _SLUG.fullmatch(slug):
+        raise ValueError(
+            f"{slug!r} is no rule's name: expected letters, digits, '_' and '-' in at least two "
+            "parts with dots between, such as 'hwpt_alloc.reserved'"
+        )
+    return getattr(pytest.mark, MARKER)(slug)  # type: ignore[no-any-return]
+
+
+def absent(reason: str) -> NoReturn:
+    """End a test of a rule whose subject the kernel lacks, as asked of the kernel itself.
+
+    Any other skip of a rule's test is a failure.
+
+    Args:
+        reason: what it lacks and how that was found out.
+    """
+    pytest.skip(ABSENT + reason)
