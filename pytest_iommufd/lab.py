@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent import build
@@ -21,6 +20,7 @@ from pytest_iommufd.uapi import Uapi, errno_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from pytest_iommufd.agent.protocol import Hello
     from pytest_iommufd.kernel import Kernel, Progress

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -146,10 +147,15 @@ def pytest_runtest_makereport(
     """Show a failure without our own frames, with the calls; a rule's odd skip is one."""
     error = call.excinfo
     if error and not error.errisinstance(pytest.skip.Exception):
-        error.traceback = error.traceback.filter(
-            lambda entry: _PACKAGE not in Path(entry.path).parents
-            or not {"suites", "fixtures"}.isdisjoint(Path(entry.path).parts)
-        ) or error.traceback
+        error.traceback = (
+            error.traceback.filter(
+                lambda entry: (
+                    _PACKAGE not in Path(entry.path).parents
+                    or not {"suites", "fixtures"}.isdisjoint(Path(entry.path).parts)
+                )
+            )
+            or error.traceback
+        )
     report = yield
     marker = item.get_closest_marker(MARKER)
     if marker:
@@ -225,8 +231,8 @@ def _is_wanted(config: pytest.Config) -> bool:
     """Whether kernels were asked for: by name, or by naming suites of ours."""
     if config.getoption("--kernel"):
         return True
-    from pytest_iommufd import suites  # noqa: PLC0415 - only its place
-
+    # by name: it is a folder of this package only once it is installed
+    suites = importlib.import_module("pytest_iommufd.suites")
     places = [Path(place) for place in suites.__path__]
     for arg in config.args:
         path = (config.invocation_params.dir / arg.split("::")[0]).resolve()

@@ -41,6 +41,6 @@ class Initramfs:
 
     def __bytes__(self) -> bytes:
         trailer = Initramfs()
-        trailer._entry("TRAILER!!!", 0, b"")  # noqa: SLF001 - its own class
-        whole = b"".join([*self._parts, *trailer._parts])  # noqa: SLF001
+        trailer._entry("TRAILER!!!", 0, b"")
+        whole = b"".join([*self._parts, *trailer._parts])
         return whole + bytes(-len(whole) % 512)

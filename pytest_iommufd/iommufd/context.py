@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 from errno import ENOTTY
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.device import MockDevice
@@ -107,7 +107,7 @@ class Context:
         fail_nth: int = 0,
         repeat: int = 1,
         seconds: float | None = None,
-        **fields: SupportsIndex | dict[str, int],
+        **fields: Any,
     ) -> Struct:
         """Make an ioctl with a struct of the kernel's headers, in one round trip.
 
@@ -211,12 +211,12 @@ class Context:
 
     # ---- the ioctls ----
 
-    def destroy(self, target: SupportsIndex, **fields: int) -> None:
+    def destroy(self, target: SupportsIndex, **fields: Any) -> None:
         """IOMMU_DESTROY an object."""
         __tracebackhide__ = True
         self.ioctl("IOMMU_DESTROY", **{"id": target.__index__(), **fields})
 
-    def ioas_alloc(self, **fields: int) -> Ioas:
+    def ioas_alloc(self, **fields: Any) -> Ioas:
         """IOMMU_IOAS_ALLOC an I/O address space."""
         __tracebackhide__ = True
         return Ioas(self, self.ioctl("IOMMU_IOAS_ALLOC", **fields).out_ioas_id)
@@ -226,7 +226,7 @@ class Context:
         device: SupportsIndex,
         pt: SupportsIndex,
         data: UserData | None = None,
-        **fields: SupportsIndex,
+        **fields: Any,
     ) -> Hwpt:
         """IOMMU_HWPT_ALLOC a hardware page table.
 
@@ -237,30 +237,28 @@ class Context:
             fields: any field, in place of what follows from the above; also what ioctl() takes.
         """
         __tracebackhide__ = True
-        given: dict[str, object] = {"dev_id": device, "pt_id": pt}
+        given: dict[str, Any] = {"dev_id": device, "pt_id": pt}
         if data is not None:
             given |= {"data_type": data.type, "data_len": len(data.content), "data": data.content}
-        struct = self.ioctl("IOMMU_HWPT_ALLOC", **(given | fields))  # type: ignore[arg-type]
+        struct = self.ioctl("IOMMU_HWPT_ALLOC", **(given | fields))
         return Hwpt(self, struct.out_hwpt_id)
 
-    def fault_queue_alloc(self, **fields: int) -> FaultQueue:
+    def fault_queue_alloc(self, **fields: Any) -> FaultQueue:
         """IOMMU_FAULT_QUEUE_ALLOC a queue of I/O page faults."""
         __tracebackhide__ = True
         struct = self.ioctl("IOMMU_FAULT_QUEUE_ALLOC", **fields)
         return FaultQueue(self, struct.out_fault_id, struct.out_fault_fd)
 
-    def viommu_alloc(
-        self, device: SupportsIndex, parent: SupportsIndex, **fields: SupportsIndex
-    ) -> Viommu:
+    def viommu_alloc(self, device: SupportsIndex, parent: SupportsIndex, **fields: Any) -> Viommu:
         """IOMMU_VIOMMU_ALLOC a virtual IOMMU, of the mock driver's type unless told otherwise."""
         __tracebackhide__ = True
-        given: dict[str, SupportsIndex] = {"dev_id": device, "hwpt_id": parent}
+        given: dict[str, Any] = {"dev_id": device, "hwpt_id": parent}
         if "type" not in fields:
             given["type"] = self.uapi.IOMMU_VIOMMU_TYPE_SELFTEST
-        struct = self.ioctl("IOMMU_VIOMMU_ALLOC", **(given | fields))  # type: ignore[arg-type]
+        struct = self.ioctl("IOMMU_VIOMMU_ALLOC", **(given | fields))
         return Viommu(self, struct.out_viommu_id)
 
-    def test(self, op: str, target: SupportsIndex = 0, **fields: int | dict[str, int]) -> Struct:
+    def test(self, op: str, target: SupportsIndex = 0, **fields: Any) -> Struct:
         """IOMMU_TEST_CMD: an operation of the kernel's iommufd_test.
 
         Args:
@@ -288,5 +286,5 @@ class Context:
         return MockDevice(self, out.out_idev_id, out.out_stdev_id, out.out_hwpt_id)
 
 
-def _plain(value: SupportsIndex | dict[str, int]) -> object:
+def _plain(value: Any) -> object:
     return value if isinstance(value, dict) else value.__index__()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd.iommufd.object import IommufdObject
 
@@ -20,7 +20,7 @@ class Ioas(IommufdObject):
         length: int | None = None,
         *,
         iova: int | None = None,
-        **fields: int,
+        **fields: Any,
     ) -> int:
         """IOMMU_IOAS_MAP memory, readable and writeable unless `flags` is given.
 
@@ -40,7 +40,7 @@ class Ioas(IommufdObject):
             flags |= uapi.IOMMU_IOAS_MAP_FIXED_IOVA
         if length is None:
             length = 0 if isinstance(source, int) else source.size
-        given = {
+        given: dict[str, Any] = {
             "flags": flags,
             "ioas_id": self.id,
             "user_va": source.__index__(),
@@ -53,9 +53,7 @@ class Ioas(IommufdObject):
         """IOMMU_IOAS_UNMAP a range in bytes; returns how many bytes were unmapped."""
         __tracebackhide__ = True
         return int(
-            self.context.ioctl(
-                "IOMMU_IOAS_UNMAP", ioas_id=self.id, iova=iova, length=length
-            ).length
+            self.context.ioctl("IOMMU_IOAS_UNMAP", ioas_id=self.id, iova=iova, length=length).length
         )
 
     def allow_iovas(self, *ranges: tuple[int, int]) -> None:

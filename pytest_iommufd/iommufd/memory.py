@@ -43,9 +43,7 @@ class Buffer:
         return self.address + self.size
 
     @classmethod
-    def anonymous(
-        cls, process: Process, size: int, *, huge: bool = False, at: int = 0
-    ) -> Buffer:
+    def anonymous(cls, process: Process, size: int, *, huge: bool = False, at: int = 0) -> Buffer:
         """Map shared anonymous memory.
 
         Args:
@@ -62,9 +60,7 @@ class Buffer:
             flags |= MAP_HUGETLB
         if at:
             flags |= MAP_FIXED
-        address = process.checked(
-            "mmap", at, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0
-        )
+        address = process.checked("mmap", at, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
         return cls(process, address, size)
 
     @classmethod

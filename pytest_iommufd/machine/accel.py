@@ -17,6 +17,7 @@ from pytest_iommufd.machine.qemu import Guest
 DEVICE = Path("/dev/kvm")
 # With KVM a kernel prints its first line in a small fraction of this.
 _PROBE_SECONDS = 5.0
+_REASON_CHARACTERS = 60  # of what QEMU says; it goes into headers
 _SIGN_OF_LIFE = b"Linux version"
 
 
@@ -101,9 +102,8 @@ def _try(image: Path) -> str:
                     return ""
                 if child.wait(0.02):
                     last = _content(folder / "qemu").decode(errors="replace").strip().splitlines()
-                    return f"{DEVICE} does not work: QEMU {child.status()}" + (
-                        f": {last[-1]}" if last else ""
-                    )
+                    said = f", saying {last[-1][:_REASON_CHARACTERS]!r}" if last else ""
+                    return f"{DEVICE} does not work: QEMU {child.status()}{said}"
         finally:
             child.kill()
     return f"{DEVICE} does not work: a guest hangs"

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import itertools
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from pytest_iommufd.machine.verdict import (
     MachineLost,
     ProcessDied,
     StreamLost,
+    Verdict,
 )
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ SyscallProgram = Program
 
 # A killed process that is not gone by then hangs in the kernel.
 _KILL_SECONDS = 3.0
-# How long the kernel may take to print its blocked tasks.
-_DUMP_SECONDS = 3.0
-_SYSRQ_BLOCKED_TASKS = b"w"
+# How long each look at a machine with a hung call may take.
+_EXAMINE_SECONDS = 3.0
+_BLOCKED_TASKS = b"w"  # to /proc/sysrq-trigger
 CONSOLE_TAIL_LINES = 60
 
 
@@ -66,6 +67,7 @@ class Machine(abc.ABC):
         self._processes: dict[int, Process] = {}
         self._failed: BootFailed | None = None
         self._checks: list[Callable[[Hello], None]] = []
+        self._examining = False
 
     # ---- what each kind of machine provides ----
 
@@ -128,8 +130,9 @@ class Machine(abc.ABC):
             frame = self._stream.receive(deadline)
             hello = Hello.parse(frame.payload)
         except DeadlinePassedError:
-            raise self._boot_failed(f"the machine did not serve within {self.boot_seconds:g} s") \
-                from None
+            raise self._boot_failed(
+                f"the machine did not serve within {self.boot_seconds:g} s"
+            ) from None
         except StreamEndedError as error:
             raise self._boot_failed(f"the machine did not come to serve: {error}") from None
         except (KeyError, ValueError) as error:
@@ -181,8 +184,9 @@ class Machine(abc.ABC):
         request = Frame(FrameType.FORK, process.worker, payload=worker.to_bytes(4, "little"))
         return self._adopt(worker, self._ask(request, "forking a process"))
 
-    def run(self, process: Process, payload: bytes, *, many: bool, seconds: float | None,
-            during: str) -> bytes:
+    def run(
+        self, process: Process, payload: bytes, *, many: bool, seconds: float | None, during: str
+    ) -> bytes:
         """Run a program, or several in parallel; Process has the methods for that."""
         kind = FrameType.PARALLEL if many else FrameType.RUN
         return self._ask(
@@ -238,6 +242,8 @@ class Machine(abc.ABC):
             raise StreamLost("the machine is not running any more", during=during)
         sequence = next(self._sequence)
         limit = seconds if seconds is not None else self.call_seconds
+        if self._examining:
+            limit = min(limit, _EXAMINE_SECONDS)
         deadline = time.monotonic() + limit
         try:
             self._stream.send(
@@ -298,50 +304,35 @@ class Machine(abc.ABC):
         what = f"no answer within {limit:g} s"
         if request.type in (FrameType.RUN, FrameType.PARALLEL, FrameType.FORK):
             what = f"a call did not return within {limit:g} s"
-        blocked = ""
-        try:
-            blocked = self._blocked_tasks()
-            self._processes.pop(request.worker, None)
-            if request.type is not FrameType.END:
-                self._request_end(request.worker)
-                what += "; its process was killed"
-            else:
-                raise DeadlinePassedError
-        except (DeadlinePassedError, StreamEndedError):
-            what += "; its process cannot be killed, so the machine was stopped"
-            blocked = blocked or self.console()
-            self.stop()
-        return CallHung(what, console=blocked, during=during)
+        hung = self._processes.get(request.worker)
+        blocked = "" if self._examining else self._blocked_tasks(hung)
+        if hung and not self._examining:
+            with contextlib.suppress(Verdict):
+                self.end(hung)
+        if hung and self._stream:
+            return CallHung(f"{what}; its process was killed", console=blocked, during=during)
+        blocked = blocked or self.console()
+        self.stop()
+        return CallHung(
+            f"{what}; it cannot be ended, so the machine was stopped",
+            console=blocked,
+            during=during,
+        )
 
-    def _blocked_tasks(self) -> str:
-        """Have the kernel print the tasks that wait in it, and return what it printed."""
+    def _blocked_tasks(self, hung: Process | None) -> str:
+        """Have the kernel print the tasks that wait in it; return that and the process's stack."""
         before = len(self.log)
-        deadline = time.monotonic() + _DUMP_SECONDS
-        worker = self._free_worker()
-        pid_arena = self._exchange(Frame(FrameType.SPAWN, worker), deadline)
-        _, arena, _ = parse_spawned(pid_arena.payload)
-        program = Program()
-        path = b"/proc/sysrq-trigger\0"
-        program.write(arena, path + _SYSRQ_BLOCKED_TASKS)
-        trigger = program.syscall("openat", -100, arena, 1, 0)
-        program.syscall("write", trigger, arena + len(path), len(_SYSRQ_BLOCKED_TASKS))
-        numbers = self.hello.numbers
-        self._exchange(Frame(FrameType.RUN, worker, payload=program.encode(numbers)), deadline)
-        self._exchange(Frame(FrameType.END, worker), deadline)
-        return "\n".join(self.log[before:])
-
-    def _request_end(self, worker: int) -> None:
-        self._exchange(Frame(FrameType.END, worker), time.monotonic() + _KILL_SECONDS)
-
-    def _exchange(self, request: Frame, deadline: float) -> Frame:
-        if not self._stream:
-            raise StreamEndedError("the machine is not running any more")
-        sequence = next(self._sequence)
-        self._stream.send(Frame(request.type, request.worker, sequence, request.payload), deadline)
-        return self._answer(sequence, deadline, "")
-
-
-_TIME_STAMP = re.compile(r"^\[ *\d+\.\d+\] ?")
+        stack = ""
+        self._examining = True
+        with contextlib.suppress(Verdict, OSError):
+            examiner = self.process()
+            examiner.write_file("/proc/sysrq-trigger", _BLOCKED_TASKS)
+            if hung:
+                text = examiner.read_file(f"/proc/{hung.pid}/stack").decode(errors="replace")
+                stack = f"stack of process {hung.pid}:\n{text}"
+            examiner.end()
+        self._examining = False
+        return "\n".join([*self.log[before:], stack])
 
 
 def _record_lines(payload: bytes) -> list[str]:

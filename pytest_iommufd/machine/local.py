@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 import tempfile
 from typing import IO, TYPE_CHECKING
 
@@ -29,7 +29,7 @@ class LocalMachine(Machine):
         super().__init__(boot_seconds=boot_seconds, call_seconds=call_seconds)
         self._agent = agent
         self._child: Child | None = None
-        self._ours: socket.socket | None = None
+        self._pipes: tuple[int, int] | None = None
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
 
     @property
@@ -42,19 +42,24 @@ class LocalMachine(Machine):
         return self._child is not None
 
     def _launch(self) -> None:
-        self._ours, theirs = socket.socketpair()
-        with theirs:
+        # pipes, not a socket: a kernel under test may have been built without networking
+        request, to_agent = os.pipe()
+        from_agent, answer = os.pipe()
+        try:
             self._child = Child(
-                [str(self._agent), "--stdio"],
-                output=self._output,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
+                [str(self._agent), "--stdio"], output=self._output, stdin=request, stdout=answer
             )
+        finally:
+            os.close(request)
+            os.close(answer)
+        self._pipes = (from_agent, to_agent)
 
     def _connect(self, deadline: float) -> Stream:  # noqa: ARG002 - it is connected
-        assert self._ours  # noqa: S101 - for the type checker: _launch() has made them
+        assert self._pipes  # noqa: S101 - for the type checker: _launch() has made them
         assert self._child  # noqa: S101
-        return Stream(self._ours, self._child.pidfd)
+        stream = Stream(*self._pipes, self._child.pidfd)
+        self._pipes = None  # the stream's now
+        return stream
 
     def _exit_status(self) -> str:
         if not self._child:
@@ -73,6 +78,6 @@ class LocalMachine(Machine):
         if self._child:
             self._child.kill()
             self._child = None
-        if self._ours:
-            self._ours.close()
-            self._ours = None
+        for descriptor in self._pipes or ():
+            os.close(descriptor)
+        self._pipes = None

@@ -171,8 +171,9 @@ class Process:
         name = path.encode() + b"\0"
         program = Program()
         program.write(self.arena, name)
-        file = program.syscall("openat", AT_FDCWD, self.arena, os.O_RDONLY | os.O_CLOEXEC, 0,
-                               must=True)
+        file = program.syscall(
+            "openat", AT_FDCWD, self.arena, os.O_RDONLY | os.O_CLOEXEC, 0, must=True
+        )
         program.syscall("read", file, self.arena, min(size, self.arena_size), must=True)
         program.syscall("close", file)
         program.read(self.arena, min(size, self.arena_size))
@@ -193,8 +194,9 @@ class Process:
         program = Program()
         program.write(self.arena, name)
         program.write(at, content)
-        file = program.syscall("openat", AT_FDCWD, self.arena, os.O_WRONLY | os.O_CLOEXEC, 0,
-                               must=True)
+        file = program.syscall(
+            "openat", AT_FDCWD, self.arena, os.O_WRONLY | os.O_CLOEXEC, 0, must=True
+        )
         program.syscall("write", file, at, len(content), must=True)
         program.syscall("close", file)
         _, _, opened, put, _ = self.run(program, during=f"writing {path}")

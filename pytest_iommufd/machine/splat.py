@@ -9,26 +9,23 @@ from dataclasses import dataclass
 PANIC = re.compile(r"Kernel panic - not syncing: (?P<why>.*)")
 
 # The first line of each kind of report, as the kernel prints it.
-_SPLAT = re.compile(
-    "|".join(
-        (
-            r"WARNING: ",  # WARN*(), lockdep, suspicious RCU usage
-            r"BUG: ",  # KASAN, KCSAN, KFENCE, sleeping function, soft lockup, NULL dereference
-            r"kernel BUG at ",
-            r"Oops: ",
-            r"general protection fault",
-            r"Unable to handle kernel ",
-            r"UBSAN: ",
-            r"refcount_t: ",
-            r"list_(add|del) corruption",
-            r"INFO: task .* blocked for more than",
-            r"INFO: possible ",
-            r"INFO: rcu_\w+ (self-)?detected",
-            r"kmemleak: \d+ new suspected",
-            r"iommufd: Time out waiting for iommufd object",  # main.c: an object that leaks
-        )
-    )
+_TITLES = (
+    r"WARNING: ",  # WARN*(), lockdep, suspicious RCU usage
+    r"BUG: ",  # KASAN, KCSAN, KFENCE, sleeping function, soft lockup, NULL dereference
+    r"kernel BUG at ",
+    r"Oops: ",
+    r"general protection fault",
+    r"Unable to handle kernel ",
+    r"UBSAN: ",
+    r"refcount_t: ",
+    r"list_(add|del) corruption",
+    r"INFO: task .* blocked for more than",
+    r"INFO: possible ",
+    r"INFO: rcu_\w+ (self-)?detected",
+    r"kmemleak: \d+ new suspected",
+    r"iommufd: Time out waiting for iommufd object",  # main.c: an object that leaks
 )
+_SPLAT = re.compile("|".join(_TITLES))
 _START = re.compile(r"------------\[ cut here \]------------")
 _END = re.compile(r"---\[ end trace ")
 # lines of a report that has no end mark

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import select
-import socket
 import time
 
 from pytest_iommufd.agent.protocol import HEADER, MAX_FRAME, Frame, FrameType
@@ -20,20 +19,23 @@ class StreamEndedError(Exception):
 
 
 class Stream:
-    """Sends and receives frames on a connected socket.
+    """Sends and receives frames over a pair of pipes, or over a socket (twice the same).
 
     Args:
-        connection: a stream socket.
-        alive: a file descriptor that becomes readable when the other side has exited (a pidfd).
+        reader: the descriptor to receive from; the stream closes it.
+        writer: the descriptor to send to; the stream closes it.
+        alive: a descriptor that becomes readable when the other side has exited (a pidfd).
     """
 
-    def __init__(self, connection: socket.socket, alive: int) -> None:
-        connection.setblocking(False)
-        self._socket = connection
+    def __init__(self, reader: int, writer: int, alive: int) -> None:
+        for descriptor in (reader, writer):
+            os.set_blocking(descriptor, False)
+        self._reader = reader
+        self._writer = writer
+        self._alive = alive
         self._received = bytearray()
         self._poll = select.poll()
-        self._poll.register(connection, select.POLLIN)
-        self._alive = alive
+        self._poll.register(reader, select.POLLIN)
         self._poll.register(alive, select.POLLIN)
 
     def send(self, frame: Frame, deadline: float) -> None:
@@ -49,7 +51,7 @@ class Stream:
         data = memoryview(bytes(frame))
         while data:
             try:
-                data = data[self._socket.send(data) :]
+                data = data[os.write(self._writer, data) :]
             except BlockingIOError:
                 self._wait_writable(deadline)
             except OSError as error:
@@ -65,21 +67,22 @@ class Stream:
             if not ready:
                 raise DeadlinePassedError
             descriptors = [descriptor for descriptor, _ in ready]
-            if self._socket.fileno() in descriptors:
+            if self._reader in descriptors:
                 self._read()
             elif self._alive in descriptors:
                 raise StreamEndedError("the agent's machine has exited")
 
     def close(self) -> None:
-        """Close the socket."""
-        with contextlib.suppress(OSError):
-            self._socket.close()
+        """Close the descriptors."""
+        for descriptor in {self._reader, self._writer} - {-1}:
+            os.close(descriptor)
+        self._reader = self._writer = -1
 
     def _wait_writable(self, deadline: float) -> None:
         left = max(0.0, deadline - time.monotonic())
         # what the agent sends meanwhile is read, so that it never waits for us in turn
-        readable, writable, _ = select.select([self._socket, self._alive], [self._socket], [], left)
-        if self._socket in readable:
+        readable, writable, _ = select.select([self._reader, self._alive], [self._writer], [], left)
+        if self._reader in readable:
             self._read()
         elif self._alive in readable:
             raise StreamEndedError("the agent's machine has exited")
@@ -88,7 +91,7 @@ class Stream:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(1 << 18)
+            data = os.read(self._reader, 1 << 18)
         except BlockingIOError:
             return
         except OSError as error:

@@ -66,7 +66,7 @@ class VirtualMachine(Machine):
 
     @property
     def acceleration(self) -> str:
-        """"kvm", or "tcg" and why."""
+        """The name "kvm", or "tcg" and why."""
         return str(self._acceleration)
 
     @property
@@ -122,7 +122,8 @@ class VirtualMachine(Machine):
                 if time.monotonic() > deadline:
                     raise DeadlinePassedError from None
                 continue
-            return Stream(connection, self._qemu.pidfd)
+            descriptor = connection.detach()
+            return Stream(descriptor, descriptor, self._qemu.pidfd)
 
     def _exit_status(self) -> str:
         if not self._qemu:
@@ -159,5 +160,5 @@ def _private_folder() -> Path:
     folder = tempfile.mkdtemp(prefix="pytest-iommufd-")
     if len(folder) > _LONGEST_FOLDER:
         Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="pytest-iommufd-", dir="/tmp")  # noqa: S108 - mode 0700
+        folder = tempfile.mkdtemp(prefix="pytest-iommufd-", dir="/tmp")
     return Path(folder)
