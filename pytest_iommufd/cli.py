@@ -9,6 +9,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from pytest_iommufd import doctor, shell
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import cli as kernel
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # Each adds its command; the parser of a command sets `run`.
-_COMMANDS = (kernel.add_parser,)
+_COMMANDS = (doctor.add_parser, kernel.add_parser, shell.add_parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -90,7 +90,8 @@ def _remember(memory: Path, answer: dict[str, str]) -> None:
 
 def _try(image: Path) -> str:
     """Start the kernel under KVM; "" when it shows life, else why not."""
-    guest = Guest(image, None, "kvm", memory=256, cpus=1, arguments=("console=ttyS0", "panic=-1"))
+    arguments = ("console=ttyS0", "panic=-1")
+    guest = Guest(image, None, "kvm", memory=256, cpus=1, arguments=arguments, agent=False)
     with tempfile.TemporaryDirectory(prefix="pytest-iommufd-") as scratch:
         folder = Path(scratch)
         with (folder / "qemu").open("wb") as output:

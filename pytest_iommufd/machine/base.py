@@ -100,6 +100,9 @@ class Machine(abc.ABC):
     def _exit_status(self) -> str:
         return "exited"
 
+    def _backtrace(self) -> None:  # noqa: B027 - not every machine can be made to
+        """Have a kernel that does not answer say on its console where it is, if it can be."""
+
     # ---- life ----
 
     def on_hello(self, check: Callable[[Hello], None]) -> None:
@@ -311,7 +314,9 @@ class Machine(abc.ABC):
                 self.end(hung)
         if hung and self._stream:
             return CallHung(f"{what}; its process was killed", console=blocked, during=during)
-        blocked = blocked or self.console()
+        if self._stream:
+            self._backtrace()
+        blocked = "\n".join(filter(None, (blocked, self.console())))
         self.stop()
         return CallHung(
             f"{what}; it cannot be ended, so the machine was stopped",

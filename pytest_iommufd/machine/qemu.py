@@ -16,6 +16,7 @@ KERNEL_ARGUMENTS = (
     "console=ttyS0",
     "panic=-1",  # with -no-reboot, QEMU exits at a panic
     "oops=panic",  # after an oops nothing that a test says can be trusted
+    "unknown_nmi_panic",  # an NMI has a kernel that hangs say where it is
     "rdinit=/init",
     "random.trust_cpu=on",
     "tsc=reliable",  # else a slow clock may be chosen under emulation
@@ -29,11 +30,12 @@ class Guest:
 
     Attributes:
         image: the kernel.
-        initramfs: the archive with the agent.
+        initramfs: the archive with the agent, or with another init, or none.
         accelerator: "kvm" or "tcg".
         memory: MiB.
         cpus: processors.
         arguments: the kernel's command line.
+        agent: whether its init is the agent, which wants its port.
     """
 
     image: Path
@@ -42,6 +44,7 @@ class Guest:
     memory: int = 1024
     cpus: int = 2
     arguments: tuple[str, ...] = KERNEL_ARGUMENTS
+    agent: bool = True
 
     def command(self, folder: Path) -> list[str]:
         """Return QEMU's command; its sockets and the console file are in the folder."""
@@ -62,8 +65,9 @@ class Guest:
             *("-serial", "chardev:console"),
         ]
         if self.initramfs:
+            command += ["-initrd", str(self.initramfs)]
+        if self.agent:
             command += [
-                *("-initrd", str(self.initramfs)),
                 *("-chardev", f"socket,id=agent,path={folder / 'agent'}"),
                 *("-device", "virtio-serial-pci"),
                 *("-device", f"virtserialport,chardev=agent,name={PORT_NAME}"),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BOOT_SECONDS = 60.0
 CALL_SECONDS = 10.0
+# How long a kernel may take to print its last words after an NMI.
+_PANIC_SECONDS = 2.0
 # A unix socket's path is at most 107 bytes long.
 _LONGEST_FOLDER = 90
 
@@ -131,6 +133,13 @@ class VirtualMachine(Machine):
         self._qemu.wait(0.2)  # the stream may end a moment before QEMU
         status = self._qemu.status()
         return f"(QEMU) {status}" if status else ""
+
+    def _backtrace(self) -> None:
+        # costly to import, and hardly ever needed
+        from pytest_iommufd.machine.control import inject_nmi  # noqa: PLC0415
+
+        if self._folder and self._qemu and inject_nmi(self._folder / "qmp"):
+            self._qemu.wait(_PANIC_SECONDS)
 
     def console(self, lines: int = CONSOLE_TAIL_LINES) -> str:
         """Return the last lines of its console, and what QEMU itself printed."""
