@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Configuring and building a kernel, out of its tree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel import config
+from pytest_iommufd.kernel.cache import Estimate, Estimates
+from pytest_iommufd.kernel.run import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_iommufd.kernel.cache import Cache
+    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.kernel.run import Log
+
+RECIPE = "1"
+"""Changes whenever this module would build something else from the same source and options."""
+BUILD_SIZE = 500_000_000
+# CPU seconds and lines of output of a build from nothing, as a first guess.
+_CPU_SECONDS, _LINES = 300.0, 1500
+_TAIL = 25
+# Builds that differ in nothing else give the same bytes.
+_FIXED = {
+    "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
+    "KBUILD_BUILD_USER": "pytest-iommufd",
+    "KBUILD_BUILD_HOST": "localhost",
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build made, in its build directory.
+
+    Attributes:
+        release: `uname -r` of the kernel.
+        image: its bzImage.
+        modules: iommufd and what it needs, in the order to load them.
+    """
+
+    release: str
+    image: Path
+    modules: tuple[Path, ...]
+
+
+class Make:
+    """Runs make for a source tree and a build directory.
+
+    Args:
+        tree: the source tree, never written to.
+        build: the build directory.
+        log: receives what make prints.
+    """
+
+    def __init__(self, tree: Path, build: Path, log: Log) -> None:
+        self._words = ["make", "-C", os.fspath(tree), f"O={build}", f"-j{cpus()}"]
+        self._log = log
+
+    def __call__(self, *words: str, progress: Progress, lines: int = 0) -> list[str]:
+        """Run it.
+
+        Args:
+            words: targets and variables.
+            progress: shows the last line of output, and how far it is.
+            lines: how many lines it is likely to print, 0 when not known.
+
+        Returns:
+            The lines that it printed.
+
+        Raises:
+            BuildError: it failed.
+        """
+        seen = 0
+
+        def watch(line: str) -> None:
+            nonlocal seen
+            seen += bool(line)
+            progress.update(line.strip(), min(seen / lines, 1.0) if lines else None)
+
+        status, output = run([*self._words, *words], env=_FIXED, log=self._log, watch=watch)
+        if status:
+            raise BuildError(output)
+        return output
+
+
+class BuildError(Exception):
+    """A make that failed.
+
+    Args:
+        lines: all that it printed.
+    """
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("make failed")
+        self.lines = lines
+
+    @property
+    def full(self) -> bool:
+        """Whether it failed because the disk is full."""
+        return any("No space left on device" in line for line in self.lines)
+
+    @property
+    def tail(self) -> str:
+        """What to show of its output: errors first if they are not at the end anyway."""
+        last = self.lines[-_TAIL:]
+        # With several jobs the cause can be far above the last line.
+        errors = [line for line in self.lines if re.search(r"\berror\b:|\*\*\*", line)]
+        early = [line for line in errors[:_TAIL] if line not in last]
+        return "\n".join([*early, *(["..."] if early else []), *last])
+
+
+def build(tree: Path, folder: Path, cache: Cache, log_path: Path, progress: Progress) -> Built:
+    """Configure and build a kernel.
+
+    Args:
+        tree: the source tree, never written to.
+        folder: the build directory; what an earlier build of nearly the same left there is reused.
+        cache: knows how long builds take.
+        log_path: receives the output, and stays.
+        progress: shows what goes on.
+
+    Returns:
+        What was built.
+
+    Raises:
+        Problem: it does not compile, or its Kconfig does not accept the options, or there is no
+            space.
+        OSError: the build directory cannot be written.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    again = folder.is_dir()
+    folder.mkdir(exist_ok=True)
+    with log_path.open("wb", buffering=0) as log:
+        make = Make(tree, folder, log)
+        try:
+            _configure(make, tree, folder, progress)
+            _compile(make, cache, progress, again=again)
+        except BuildError as error:
+            if error.full:
+                raise cache.full() from error
+            raise Problem(
+                f"the kernel in {tree} does not build",
+                mend=f"see the whole log: {log_path}",
+                detail=error.tail,
+            ) from error
+    return Built(
+        release=(folder / "include/config/kernel.release").read_text("utf-8").strip(),
+        image=folder / "arch/x86/boot/bzImage",
+        modules=load_order(folder),
+    )
+
+
+def relocate(folder: Path, before: Path) -> None:
+    """Make a copy of a build directory good for building in.
+
+    Args:
+        folder: the copy.
+        before: where the build ran of which it is a copy.
+
+    Raises:
+        OSError: the copy cannot be read or written.
+    """
+    # The kernel's own Makefiles use relative paths. Those of tools/ do not, and all that is
+    # compiled depends on objtool: were that made anew, so would be everything.
+    for path in (folder / "tools").rglob(".*.cmd"):
+        path.write_text(path.read_text("utf-8").replace(f"{before}/", f"{folder}/"), "utf-8")
+
+
+def cpus() -> int:
+    """How many CPUs this process may use.
+
+    Returns:
+        At least 1.
+    """
+    return len(os.sched_getaffinity(0))
+
+
+def load_order(folder: Path, top: str = "iommufd") -> tuple[Path, ...]:
+    """Find a module and what it needs.
+
+    Args:
+        folder: a build directory.
+        top: the module's name.
+
+    Returns:
+        Module files in the order to load them, the named one last; empty when it is built in.
+    """
+    files = {
+        path.stem.replace("-", "_"): path
+        for line in (folder / "modules.order").read_text("utf-8").split()
+        for path in [folder / line.replace(".o", ".ko")]
+    }
+    order: dict[str, Path] = {}
+
+    def add(name: str) -> None:
+        if name in order or name not in files:
+            return
+        for needed in _depends(files[name]):
+            add(needed)
+        order[name] = files[name]
+
+    add(top)
+    return tuple(order.values())
+
+
+def _depends(module: Path) -> list[str]:
+    """The names that modpost wrote into a module as its dependencies."""
+    found = re.search(rb"\0depends=([^\0]*)\0", module.read_bytes())
+    names = found[1].decode().split(",") if found else []
+    return [name.replace("-", "_") for name in names if name]
+
+
+def _configure(make: Make, tree: Path, folder: Path, progress: Progress) -> None:
+    progress.step("configuring")
+    wanted = config.options()
+    fragment = folder / "pytest-iommufd.config"
+    fragment.write_text(config.render(wanted), "utf-8")
+    make(f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig", progress=progress)
+    config.check(wanted, folder / ".config", tree)
+
+
+def _compile(make: Make, cache: Cache, progress: Progress, *, again: bool) -> None:
+    known = Estimates(cache.root)
+    kind = f"build on {cpus()} CPUs" + (", again" if again else "")
+    expected = known.get(kind, Estimate(_CPU_SECONDS / cpus(), _LINES))
+    progress.step("building", expected.seconds)
+    began = time.monotonic()
+    # Estimates of a rebuild say little about the next one: how much it does depends on the edit.
+    lines = make("bzImage", "modules", progress=progress, lines=0 if again else expected.lines)
+    known.put(kind, Estimate(time.monotonic() - began, len(lines)))
+
+
+def keep(built: Built, folder: Path) -> tuple[str, tuple[str, ...]]:
+    """Copy image and modules out of the build directory.
+
+    Args:
+        built: what was built.
+        folder: where to.
+
+    Returns:
+        Paths of the image and of the modules, relative to the folder.
+
+    Raises:
+        OSError: they cannot be copied.
+    """
+    (folder / "modules").mkdir()
+    shutil.copy2(built.image, folder / "bzImage")
+    for module in built.modules:
+        shutil.copy2(module, folder / "modules" / module.name)
+    return "bzImage", tuple(f"modules/{module.name}" for module in built.modules)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pytest-iommufd kernel`: build, list and remove kernels."""
+
+# ruff: noqa: T201 - a command prints
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel import entries
+from pytest_iommufd.kernel.cache import PARTIAL, VARIABLE, Cache, gigabytes
+from pytest_iommufd.kernel.resolver import ready, resolve
+from pytest_iommufd.kernel.spec import FORMS, parse
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `kernel` command.
+
+    Args:
+        commands: the subparsers of `pytest-iommufd`. Each parser sets `run`, a function of the
+            parsed arguments that returns an exit status.
+    """
+    parser = commands.add_parser(
+        "kernel",
+        help="build, list and remove kernels",
+        description=f"Kernels are kept in ${VARIABLE}, else in the user's cache directory.",
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    verb = verbs.add_parser("build", help="build kernels that are not in the cache")
+    verb.add_argument("specs", nargs="+", metavar="SPEC", help=FORMS)
+    verb.add_argument(
+        "--update", action="store_true", help="look for a newer package of each X.Y first"
+    )
+    verb.set_defaults(run=_build)
+
+    verb = verbs.add_parser("list", help="show the kernels in the cache")
+    verb.set_defaults(run=_list)
+
+    verb = verbs.add_parser("path", help="print the image of a kernel in the cache")
+    verb.add_argument("spec", metavar="SPEC", help=FORMS)
+    verb.set_defaults(run=_path)
+
+    verb = verbs.add_parser("clean", help="remove kernels and sources from the cache")
+    verb.add_argument("specs", nargs="*", metavar="SPEC", help="whose kernels to remove")
+    verb.add_argument("--all", action="store_true", help="remove the whole cache")
+    verb.set_defaults(run=_clean, parser=verb)
+
+
+def _build(args: argparse.Namespace) -> int:
+    for spec in args.specs:
+        kernel = resolve(spec, update=args.update)
+        print(f"{kernel.name}: {kernel.release or 'release not known'}, {kernel.source}")
+    return 0
+
+
+def _list(_: argparse.Namespace) -> int:
+    cache = Cache.at(None)
+    found = entries.find(cache, "", {})
+    if not found:
+        print(f"no kernels in {cache.root}")
+    for entry in found:
+        record = entries.read(entry)
+        if record:
+            built = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.built))
+            print(f"{record.name}\t{record.release}\t{built}\t{_size(entry)}\t{record.source}")
+    return 0
+
+
+def _path(args: argparse.Namespace) -> int:
+    kernel = ready(args.spec)
+    if kernel is None:
+        raise Problem(
+            f"kernel {args.spec} is not built", mend=f"pytest-iommufd kernel build {args.spec}"
+        )
+    if kernel.image is None:
+        raise Problem(f"kernel {args.spec} is this machine's own; it has no image here")
+    print(kernel.image)
+    return 0
+
+
+def _clean(args: argparse.Namespace) -> int:
+    if args.all == bool(args.specs):
+        args.parser.error("give either SPECs or --all")
+    cache = Cache.at(None)
+    doomed: list[Path] = []
+    if args.all:
+        names = ("kernels/*", "sources/*", "apt", "logs", "estimates.json")
+        # One by one: the folder may hold other people's things, and locks must outlive clean.
+        doomed = [path for name in names for path in cache.root.glob(name)]
+    for text in args.specs:
+        spec = parse(text)
+        about = {"tree": str(spec.path)} if spec.kind == "tree" else {}
+        doomed += entries.find(cache, spec.name, about)
+        if spec.version:
+            doomed += cache.sources.glob(f"linux-source-{spec.version}_*")
+    freed = 0
+    for path in doomed:
+        size = _bytes(path)
+        if cache.remove(path.with_name(path.name.removesuffix(PARTIAL))):
+            freed += size
+        else:
+            print(f"{path} is in use by another run")
+    print(f"removed {gigabytes(freed)} from {cache.root}")
+    return 0
+
+
+def _size(path: Path) -> str:
+    return gigabytes(_bytes(path))
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.lstat().st_blocks * 512 for file in (path, *path.rglob("*")))

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which source a tree holds: two trees with one identity build the same kernel."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def digest(*parts: bytes | str) -> str:
+    """Hash parts so that no two lists of parts collide.
+
+    Args:
+        parts: what to hash.
+
+    Returns:
+        A hexadecimal SHA-256.
+    """
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "big") + data)
+    return total.hexdigest()
+
+
+def of_tree(tree: Path) -> str:
+    """Identify the content of a tree, uncommitted edits included; the tree is only read.
+
+    Args:
+        tree: its top folder.
+
+    Returns:
+        A hash: of commit and edits when git knows the tree, else of names, sizes and times.
+
+    Raises:
+        OSError: the tree cannot be read.
+    """
+    if _git(tree, "rev-parse", "--show-prefix") == b"\n":
+        head = _git(tree, "rev-parse", "HEAD")
+        edits = _git(tree, "diff", "--binary", "HEAD")
+        new = _git(tree, "ls-files", "--others", "--exclude-standard", "-z")
+        if head is not None and edits is not None and new is not None:
+            paths = [tree / os.fsdecode(name) for name in new.split(b"\0") if name]
+            return digest("git", head, edits, *(part for path in paths for part in _file(path)))
+    return digest("stat", *(part for part in _stats(os.fspath(tree), "")))
+
+
+def describe(tree: Path) -> str:
+    """Name a tree for people.
+
+    Args:
+        tree: its top folder.
+
+    Returns:
+        `tree /x/y (v6.12-3-g0123456)`, without the parentheses when git does not know it.
+    """
+    said = _git(tree, "describe", "--tags", "--always", "--dirty") or b""
+    return f"tree {tree} ({said.decode().strip()})" if said.strip() else f"tree {tree}"
+
+
+def _git(tree: Path, *argv: str) -> bytes | None:
+    """What git says, None when it fails or is not there."""
+    try:
+        # Without optional locks git does not refresh the index: the tree is never written to.
+        asked = subprocess.run(
+            ["git", "--no-optional-locks", "-C", tree, *argv], capture_output=True, check=False
+        )
+    except OSError:
+        return None
+    return asked.stdout if asked.returncode == 0 else None
+
+
+def _file(path: Path) -> tuple[str, bytes]:
+    if path.is_symlink() or not path.is_file():
+        return str(path), b""
+    return str(path), path.read_bytes()
+
+
+def _stats(top: str, below: str) -> Iterator[str]:
+    """Name, size and time of every file, in an order that does not change."""
+    with os.scandir(os.path.join(top, below)) as scan:  # noqa: PTH118 - 90 000 files: be quick
+        entries = sorted(scan, key=lambda entry: entry.name)
+    for entry in entries:
+        path = os.path.join(below, entry.name)  # noqa: PTH118 - likewise
+        if entry.is_dir(follow_symlinks=False):
+            yield from _stats(top, path)
+        else:
+            stat = entry.stat(follow_symlinks=False)
+            yield f"{path} {stat.st_size} {stat.st_mtime_ns}"

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Debian source packages of the kernel, from whichever suite carries them.
+
+The machine's own apt configuration is asked first. A version that it does not offer is looked for
+with a private one: its own lists and cache, the machine's mirrors and keyring, and the suites that
+carry kernels. The machine's apt state is only ever read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel import tools
+from pytest_iommufd.kernel.cache import PARTIAL, Cache, Estimates, write_whole
+from pytest_iommufd.kernel.mirrors import find_mirrors, private_sources
+from pytest_iommufd.kernel.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_iommufd.kernel.progress import Progress
+
+# The .deb, its .tar.xz and the unpacked tree, which for a moment are all there.
+SOURCE_SIZE = 2_300_000_000
+
+
+@dataclass(frozen=True)
+class Apt:
+    """An apt configuration.
+
+    Attributes:
+        config: APT_CONFIG of a private one, None for the machine's own.
+        cache: folder for what apt may write.
+    """
+
+    config: Path | None
+    cache: Path
+
+    def run(self, *argv: str, progress: Progress, cwd: Path | None = None) -> tuple[int, list[str]]:
+        """Run an apt tool with this configuration; see `run.run`."""
+        tool, *rest = argv
+        options = ["-o", f"Dir::Cache={self.cache}"]
+        if os.geteuid() == 0:
+            # Else apt, as root, wants another user to own the folder, and warns.
+            options += ["-o", "APT::Sandbox::User=root"]
+        env = {"APT_CONFIG": str(self.config)} if self.config else {}
+        return run([tool, *options, *rest], env=env, cwd=cwd, watch=progress.update)
+
+    def candidate(self, name: str, progress: Progress) -> str | None:
+        """The version of a package that this configuration offers, None for none."""
+        _, lines = self.run("apt-cache", "policy", name, progress=progress)
+        found = re.search(r"^\s*Candidate: (\d\S*)$", "\n".join(lines), re.MULTILINE)
+        return found[1] if found else None
+
+    def versions(self, progress: Progress) -> set[str]:
+        """All X.Y of which this configuration offers a source package."""
+        _, lines = self.run("apt-cache", "pkgnames", "linux-source-", progress=progress)
+        names = (re.fullmatch(r"linux-source-(\d+\.\d+)", line) for line in lines)
+        return {name[1] for name in names if name}
+
+
+def fetch(version: str, cache: Cache, progress: Progress, *, update: bool = False) -> Path:
+    """Have the source tree of a kernel version in the cache.
+
+    Args:
+        version: `X.Y`.
+        cache: where it goes.
+        progress: told what is done.
+        update: look for a newer package than those already in the cache.
+
+    Returns:
+        The tree, in a folder named PACKAGE_VERSION.
+
+    Raises:
+        Problem: nothing offers the version, or it cannot be downloaded or unpacked.
+    """
+    name = f"linux-source-{version}"
+    here = [tree for tree in cache.sources.glob(f"{name}_*") if tree.suffix != PARTIAL]
+    if here and not update:
+        return max(here, key=lambda tree: tree.stat().st_mtime)
+    if tools.missing("apt-get", "apt-cache"):
+        raise Problem(
+            f"{name} is a Debian package, and this machine has no apt", mend="give a source tree"
+        )
+    tools.ensure(*tools.UNPACK, progress=progress)
+    said: list[str] = []
+    offered: set[str] = set()
+    failed: Problem | None = None
+    for apt in _configurations(cache, progress, said, update=update):
+        offered |= apt.versions(progress)
+        package = apt.candidate(name, progress)
+        if not package:
+            continue
+        tree = cache.sources / f"{name}_{package}"
+        with cache.lock(tree, progress):
+            if tree.is_dir():
+                return tree
+            try:
+                _make(tree, apt, cache, progress)
+            except NotDownloadedError as error:
+                # Old lists name files that their mirror no longer has: try fresher ones.
+                failed = error
+            else:
+                return tree
+    if failed:
+        raise failed
+    known = ", ".join(sorted(offered, key=lambda v: [int(part) for part in v.split(".")]))
+    raise Problem(
+        f"no source package {name} in this machine's apt sources or in the suites of its mirrors",
+        expected=f"one of {known}" if known else "a Debian mirror in this machine's apt sources",
+        mend="give one of those, or a source tree" if known else "give a source tree",
+        detail="\n".join(said[-25:]),
+    )
+
+
+def _configurations(
+    cache: Cache, progress: Progress, said: list[str], *, update: bool
+) -> Iterator[Apt]:
+    """Configurations to ask, the cheapest first; `said` collects what apt says of failures."""
+    folder = cache.root / "apt"
+    with cache.writing():
+        (folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+    if not update:
+        yield Apt(None, folder / "cache")
+    mirrors = find_mirrors()
+    # The suites beside a release are small and carry the kernels; the releases are large.
+    for name, pockets in (("pockets", True), ("releases", False)):
+        sources = private_sources(mirrors, pockets=pockets)
+        if not sources:
+            continue
+        with cache.lock(folder, progress), cache.writing():
+            private = _private(folder / name, sources)
+            what = "reading Debian's package lists (a private copy)"
+            with Estimates(cache.root).timed(f"apt {name}", 8, what, progress):
+                status, lines = private.run("apt-get", "update", progress=progress)
+            # A mirror may lack a suite; what the others offer counts.
+            said += lines if status else []
+        yield private
+    if update:
+        yield Apt(None, folder / "cache")
+
+
+def _private(folder: Path, sources: str) -> Apt:
+    """Write a configuration that sees only the given sources."""
+    settings = {
+        "Dir::Etc::sourcelist": folder / "private.sources",
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": folder / "lists",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "3",
+    }
+    for part in ("lists/partial", "cache/archives/partial"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "private.sources", sources)
+    config = folder / "apt.conf"
+    write_whole(config, "".join(f'{key} "{value}";\n' for key, value in settings.items()))
+    return Apt(config, folder / "cache")
+
+
+class NotDownloadedError(Problem):
+    """A package that is offered but cannot be had."""
+
+
+def _make(tree: Path, apt: Apt, cache: Cache, progress: Progress) -> None:
+    """Download and unpack the package after which a tree's folder is named."""
+    cache.need(SOURCE_SIZE)
+    known = Estimates(cache.root)
+    package = tree.name.replace("_", "=", 1)
+    with cache.making(tree) as partial:
+        scratch = partial / ".pytest-iommufd"
+        scratch.mkdir()
+        with known.timed("download", 20, f"downloading {package}", progress):
+            status, lines = apt.run("apt-get", "download", package, progress=progress, cwd=scratch)
+        deb = next(scratch.glob("*.deb"), None)
+        if status or not deb:
+            raise NotDownloadedError(
+                f"{package} cannot be downloaded",
+                mend="check this machine's network and apt sources, or give a source tree",
+                detail="\n".join(lines[-25:]),
+            )
+        with known.timed("unpack", 25, f"unpacking {deb.name}", progress):
+            _run(["dpkg-deb", "-x", deb, scratch], cache, progress)
+            archive = next(scratch.glob("usr/src/linux-source-*.tar.xz"))
+            extract: list[str | Path] = [
+                "tar",
+                "-x",
+                "-f",
+                archive,
+                "-C",
+                partial,
+                "--strip-components=1",
+            ]
+            _run(extract, cache, progress)
+            shutil.rmtree(scratch)
+
+
+def _run(argv: list[str | Path], cache: Cache, progress: Progress) -> None:
+    status, lines = run(argv, watch=progress.update)
+    if status:
+        if any("No space left on device" in line for line in lines):
+            raise cache.full()
+        raise Problem(f"{argv[0]} failed", detail="\n".join(lines[-25:]))

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a spec to a kernel: out of the cache when it is there, else built."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel import build, config, entries, identity, packages, tools
+from pytest_iommufd.kernel.cache import Cache, partial_of
+from pytest_iommufd.kernel.model import Kernel
+from pytest_iommufd.kernel.progress import default
+from pytest_iommufd.kernel.spec import Spec, check_make_path, parse
+
+if TYPE_CHECKING:
+    from pytest_iommufd.kernel.progress import Progress
+
+# Builds of one tree or package that are kept: a run that has begun may still boot an earlier one.
+_KEPT = 3
+
+
+def resolve(
+    spec: str,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    update: bool = False,
+) -> Kernel:
+    """Have the kernel that a spec names, building it when it is not in the cache.
+
+    Args:
+        spec: `running`, an image, a tree, or `X.Y`.
+        cache: the cache folder; None for $PYTEST_IOMMUFD_CACHE or the user's cache directory.
+        progress: shows what goes on; None for what suits standard error.
+        update: for `X.Y`, look for a package newer than the one that was built.
+
+    Returns:
+        The kernel, ready to boot.
+
+    Raises:
+        Problem: the spec names nothing usable, or the kernel cannot be built here.
+    """
+    parsed = parse(spec)
+    if kernel := _found(parsed, Cache.at(cache), update=update):
+        return kernel
+    progress = progress or default()
+    try:
+        return _make(parsed, Cache.at(cache), progress, update=update)
+    finally:
+        progress.done()
+
+
+def ready(spec: str, cache: Path | None = None) -> Kernel | None:
+    """Have the kernel that a spec names only if nothing needs to be built for it.
+
+    Args:
+        spec: as for `resolve`.
+        cache: as for `resolve`.
+
+    Returns:
+        The kernel, None when it would have to be built.
+
+    Raises:
+        Problem: the spec names nothing usable.
+    """
+    return _found(parse(spec), Cache.at(cache), update=False)
+
+
+def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
+    if spec.kind == "running":
+        return Kernel(spec.text, spec.name, os.uname().release, "this machine")
+    if spec.kind == "image":
+        return Kernel(spec.text, spec.name, "", f"image {spec.path}", image=spec.path)
+    if update:
+        return None
+    for entry in entries.find(cache, spec.name, _inputs(spec)):
+        record = entries.read(entry)
+        if record and record.describer == _describer():
+            return entries.load(cache, entry, record, spec)
+    return None
+
+
+def _inputs(spec: Spec) -> dict[str, str]:
+    """What goes into the kernel of a spec, as far as it is known without looking for a package."""
+    known = {
+        "options": identity.digest(config.render(config.options())),
+        "recipe": build.RECIPE,
+    }
+    # Without a compiler nothing can be built: what another one built here is good enough.
+    if compiler := tools.compiler():
+        known["compiler"] = compiler
+    if spec.kind == "tree" and spec.path:
+        known["tree"] = str(spec.path)
+        known["content"] = _content(spec.path)
+    else:
+        known["package"] = f"linux-source-{spec.version}"
+    return known
+
+
+def _content(tree: Path) -> str:
+    try:
+        return identity.of_tree(tree)
+    except OSError as error:
+        raise Problem(f"cannot read source tree {tree}: {error}") from error
+
+
+def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kernel:
+    check_make_path(cache.root)
+    if os.uname().machine != "x86_64":
+        raise Problem(f"kernels are built for x86_64, and this machine is {os.uname().machine}")
+    tools.ensure(*tools.KERNEL_BUILD, progress=progress)
+    with cache.writing():
+        cache.sweep()
+    plan = _plan(spec, cache, progress, update=update)
+    entry = entries.path_of(cache, spec.name, plan.inputs)
+    with cache.lock(entry, progress):
+        record = entries.read(entry)
+        if record is None:
+            record = _build(plan, entry, cache, progress)
+            _prune(plan.inputs, cache)
+        elif record.describer != _describer():
+            record = _describe_again(entry, record, cache, progress)
+    return entries.load(cache, entry, record, spec)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to build: the source tree, and all that goes in."""
+
+    spec: Spec
+    tree: Path
+    source: str
+    inputs: dict[str, str]
+
+
+def _plan(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> _Plan:
+    inputs = _inputs(spec)
+    if spec.kind == "tree" and spec.path:
+        return _Plan(spec, spec.path, identity.describe(spec.path), inputs)
+    tree = packages.fetch(spec.version, cache, progress, update=update)
+    package, _, version = tree.name.partition("_")
+    return _Plan(spec, tree, f"{package} {version} (Debian)", inputs | {"content": version})
+
+
+def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entries.Record:
+    cache.need(build.BUILD_SIZE)
+    with cache.making(entry) as partial:
+        folder = partial / "build"
+        if plan.spec.kind == "tree":
+            _seed(folder, plan.inputs, cache, progress)
+        built = build.build(plan.tree, folder, cache, cache.log(entry), progress)
+        if plan.spec.kind == "tree" and _content(plan.tree) != plan.inputs["content"]:
+            raise Problem(f"{plan.tree} changed while it was being built", mend="run again")
+        image, modules = build.keep(built, partial)
+        uapi = f"{plan.spec.name}.json"
+        _describe(plan.tree, folder, partial / uapi, progress)
+        record = entries.Record(
+            name=plan.spec.name,
+            release=built.release,
+            source=plan.source,
+            tree=str(plan.tree),
+            image=image,
+            modules=list(modules),
+            uapi=uapi,
+            describer=_describer(),
+            built=time.time(),
+            inputs=plan.inputs,
+        )
+        record.write(partial)
+    return record
+
+
+def _seed(folder: Path, inputs: dict[str, str], cache: Cache, progress: Progress) -> None:
+    """Begin with the last build of the same tree: make then compiles only what was edited."""
+    same = {name: value for name, value in inputs.items() if name != "content"}
+    if before := next(iter(entries.find(cache, "", same)), None):
+        progress.step(f"copying the last build of {inputs['tree']}")
+        shutil.copytree(before / "build", folder, symlinks=True)
+        build.relocate(folder, partial_of(before) / "build")
+
+
+def _prune(inputs: dict[str, str], cache: Cache) -> None:
+    same: dict[str, str] = {name: inputs[name] for name in ("tree", "package") if name in inputs}
+    for entry in entries.find(cache, "", same)[_KEPT:]:
+        cache.remove(entry)
+
+
+def _describe(tree: Path, folder: Path, destination: Path, progress: Progress) -> None:
+    from pytest_iommufd.uapi.describe import describe  # noqa: PLC0415 - only builders need it
+
+    progress.step("reading the uAPI headers", 2)
+    describe(tree=tree, build=folder, destination=destination)
+
+
+def _describe_again(
+    entry: Path, record: entries.Record, cache: Cache, progress: Progress
+) -> entries.Record:
+    """Replace a description that an older version of this package wrote."""
+    record = dataclasses.replace(record, describer=_describer())
+    with cache.writing(), tempfile.TemporaryDirectory(dir=entry) as scratch:
+        fresh = Path(scratch) / record.uapi
+        _describe(Path(record.tree), entry / "build", fresh, progress)
+        fresh.replace(entry / record.uapi)
+        record.write(entry)
+    return record
+
+
+def _describer() -> str:
+    """Hash of the code that describes a uAPI: what it writes changes with it."""
+    here = resources.files("pytest_iommufd.uapi")
+    code = (here.joinpath(name).read_bytes() for name in ("describe.py", "abi.py"))
+    return identity.digest(*code)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Running make, apt-get and tar so that none of them outlives us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+
+class Log(Protocol):
+    """A file opened for writing bytes, without a buffer."""
+
+    def write(self, data: bytes, /) -> object:
+        """Append data."""
+
+
+# Settings of the caller's own kernel builds that would change ours.
+_FOREIGN = ("ARCH", "CROSS_COMPILE", "LLVM", "M", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "O", "V", "W")
+_FOREIGN_PREFIXES = ("KBUILD_", "KCONFIG_", "INSTALL_", "KCFLAGS", "KCPPFLAGS", "LOCALVERSION")
+_GRACE = 5.0
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for tools: English messages, none of the caller's build settings.
+
+    Args:
+        extra: variables to add.
+
+    Returns:
+        The environment.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _FOREIGN and not name.startswith(_FOREIGN_PREFIXES)
+    }
+    return kept | {"LC_ALL": "C"} | dict(extra or {})
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Log | None = None,
+    watch: Callable[[str], None] | None = None,
+) -> tuple[int, list[str]]:
+    """Run a program to its end; kill it and all that it started if we are interrupted.
+
+    Args:
+        argv: the program and its arguments.
+        cwd: folder to run it in.
+        env: variables to add to `clean_environment`.
+        log: receives all that it prints, as it comes.
+        watch: called with each line that it prints, and with "" once a second in between.
+
+    Returns:
+        Its exit status, and the lines it printed on either stream.
+
+    Raises:
+        OSError: it cannot be started, or the log cannot be written.
+    """
+    words = [os.fspath(word) for word in argv]
+    if setpriv := shutil.which("setpriv"):
+        # If we are killed: make, told to stop, stops its whole tree; killed, it would not.
+        words = [setpriv, "--pdeathsig", "TERM", *words]
+    process = subprocess.Popen(
+        words,
+        cwd=cwd,
+        env=clean_environment(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+    )
+    lines: list[str] = []
+    try:
+        for line in _lines(process, log):
+            if line:
+                lines.append(line)
+            if watch:
+                watch(line)
+        return process.wait(), lines
+    except BaseException:
+        _end_group(process)
+        raise
+    finally:
+        if process.stdout:
+            process.stdout.close()
+
+
+def _lines(process: subprocess.Popen[bytes], log: Log | None) -> Iterator[str]:
+    """Lines as they come, without line ends; "" for each second without one."""
+    stdout = process.stdout
+    if stdout is None:
+        return
+    rest = b""
+    while True:
+        if not select.select([stdout], [], [], 1.0)[0]:
+            yield ""
+            continue
+        data = os.read(stdout.fileno(), 1 << 16)
+        if log:
+            log.write(data)
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace").rstrip()
+        if not data:
+            if rest:
+                yield rest.decode(errors="replace").rstrip()
+            return
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernel specs, as given to `--kernel`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pytest_iommufd.errors import Problem
+
+FORMS = (
+    "running (this machine's kernel), a kernel image, a source tree, "
+    "or X.Y (Debian source package linux-source-X.Y)"
+)
+
+_VERSION = re.compile(r"(?P<version>\d+\.\d+)(?P<series>(\+[^+]+)*)")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
+# The x86 boot protocol's signature and where it is (Documentation/arch/x86/boot.rst).
+_MAGIC, _MAGIC_AT = b"HdrS", 0x202
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed kernel spec.
+
+    Attributes:
+        text: what the user wrote.
+        kind: what it names.
+        name: its name in test ids.
+        path: absolute path of an image or a tree, else None.
+        version: `X.Y` of a source package, else empty.
+        series: patch series to apply, in order.
+    """
+
+    text: str
+    kind: Literal["running", "image", "tree", "package"]
+    name: str
+    path: Path | None = None
+    version: str = ""
+    series: tuple[str, ...] = ()
+
+
+def parse(text: str) -> Spec:
+    """Tell what a spec names.
+
+    Args:
+        text: `running`, a path to an image or to a tree, or `X.Y`; `+SERIES` may follow.
+
+    Returns:
+        The spec. Paths in it are absolute and exist.
+
+    Raises:
+        Problem: the text is no spec, names nothing that exists, or names something unusable.
+    """
+    if text == "running":
+        return Spec(text, "running", "running")
+    if match := _VERSION.fullmatch(text):
+        version = match["version"]
+        spec = Spec(text, "package", version, version=version, series=_series(match["series"]))
+    else:
+        spec = _path(text)
+    if spec.series:
+        raise Problem(
+            f"kernel spec {text!r} asks for patch series: they are not supported yet",
+            mend="apply the patches to a source tree and give the tree",
+        )
+    return spec
+
+
+def _series(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split("+") if part)
+
+
+def _path(text: str) -> Spec:
+    # A "+" may be part of a file name: the longest prefix that exists is the path.
+    ends = [len(text), *(at for at in range(len(text) - 1, 0, -1) if text[at] == "+")]
+    for end in ends:
+        path = Path(text[:end]).expanduser()
+        if text[:end] and path.exists():
+            path = path.resolve()
+            name = _NOT_IN_NAMES.sub("_", path.name) or "tree"
+            check = _check_tree if path.is_dir() else _check_image
+            check(path)
+            kind: Literal["tree", "image"] = "tree" if path.is_dir() else "image"
+            return Spec(text, kind, name, path=path, series=_series(text[end:]))
+    if "/" in text or text.startswith(("~", ".")):
+        raise Problem(f"no such image or tree: {text}", expected=FORMS)
+    raise Problem(f"not a kernel spec: {text!r}", expected=FORMS)
+
+
+def _check_image(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            file.seek(_MAGIC_AT)
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise Problem(f"cannot read kernel image {path}: {error.strerror}") from error
+    if magic != _MAGIC:
+        raise Problem(
+            f"not an x86 kernel image: {path}",
+            expected="a bzImage (a vmlinux does not boot this way)",
+            mend="give arch/x86/boot/bzImage of a build, or the source tree",
+        )
+
+
+def _check_tree(path: Path) -> None:
+    missing = [name for name in ("Kconfig", "Makefile") if not (path / name).is_file()]
+    if missing:
+        raise Problem(
+            f"not a Linux source tree: {path} has no {' and no '.join(missing)}",
+            expected="the top folder of a kernel source tree",
+        )
+    check_make_path(path)
+    # What the kernel's own Makefile checks before it refuses an out-of-tree build.
+    marks = (".config", "include/config", "arch/x86/include/generated")
+    if any((path / mark).exists() for mark in marks):
+        raise Problem(
+            f"source tree {path} has been built in place; it cannot be built out of tree as well",
+            expected="a tree without build products in it",
+            mend=f"make -C {path} mrproper   (this also removes its .config; save it first)",
+        )
+
+
+def check_make_path(path: Path) -> None:
+    """Refuse a path that the kernel's Makefile refuses.
+
+    Args:
+        path: a source or build folder.
+
+    Raises:
+        Problem: it contains a space or a colon.
+    """
+    if re.search(r"[\s:]", str(path)):
+        raise Problem(
+            f"the kernel cannot be built in a path with spaces or colons: {path}",
+            mend="move the folder, or set PYTEST_IOMMUFD_CACHE if it is the cache folder",
+        )

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Stands in for make, gcc, apt-get and others; copied under each of their names."""
+
+# ruff: noqa: T201 - tools print
+import os
+import sys
+import time
+from pathlib import Path
+
+name = Path(sys.argv[0]).name
+args = sys.argv[1:]
+with Path(os.environ["FAKE_RECORD"]).open("a") as record:
+    record.write(" ".join([name, *args]) + "\n")
+mode = os.environ.get("FAKE_MODE", "")
+offers = dict(pair.split("=") for pair in os.environ.get("FAKE_OFFERS", "").split())
+
+
+def make() -> int:
+    values = dict(arg.split("=", 1) for arg in args if "=" in arg)
+    build = Path(values["O"])
+    if "allnoconfig" in args:
+        config = Path(values["KCONFIG_ALLCONFIG"]).read_text()
+        dropped = os.environ.get("FAKE_DROPPED", "-")
+        lines = [line for line in config.splitlines() if not line.startswith(f"{dropped}=")]
+        (build / ".config").write_text("\n".join(lines) + "\n")
+        return 0
+    if mode == "fail":
+        print("  CC      drivers/iommu/iommufd/main.o")
+        print("drivers/iommu/iommufd/main.c:7:1: error: expected ';' before 'static'")
+        print("\n".join(f"  CC      other{number}.o" for number in range(60)))
+        print("make: *** [Makefile:224: __sub-make] Error 2")
+        return 2
+    if mode == "full":
+        print("fatal error: error writing to main.s: No space left on device")
+        return 2
+    if mode == "sleep":
+        if os.fork() == 0:  # as make's own children are
+            time.sleep(60)
+            os._exit(0)
+        Path(os.environ["FAKE_RECORD"] + ".pid").write_text(str(os.getpgid(0)))
+        time.sleep(60)
+    if mode == "slow":
+        time.sleep(1)
+    print("  CC      init/main.o")
+    files = {
+        "arch/x86/boot/bzImage": b"\0" * 0x202 + b"HdrS",
+        "include/config/kernel.release": b"6.12.1-fake\n",
+        "modules.order": b"lib/tree.o\ndrivers/iommu/iommufd/iommufd.o\n",
+        "lib/tree.ko": b"\x7fELF\0depends=\0",
+        "drivers/iommu/iommufd/iommufd.ko": b"\x7fELF\0depends=tree\0name=iommufd\0",
+    }
+    for path, content in files.items():
+        (build / path).parent.mkdir(parents=True, exist_ok=True)
+        (build / path).write_bytes(content)
+    return 0
+
+
+def gcc() -> int:
+    if "--version" in args:
+        print("gcc (Fake) 1.2.3")
+    elif os.environ.get("FAKE_NO_LIBELF") and "-E" in args:
+        return 1
+    return 0
+
+
+def apt_cache() -> int:
+    private = bool(os.environ.get("APT_CONFIG"))
+    known = offers if private or not os.environ.get("FAKE_PRIVATE_ONLY") else {}
+    if "policy" in args:
+        version = known.get(args[-1].removeprefix("linux-source-"), "(none)")
+        print(f"{args[-1]}:\n  Installed: (none)\n  Candidate: {version}")
+    else:
+        print("\n".join(f"linux-source-{version}" for version in known))
+        print("linux-source-all")
+    return 0
+
+
+def apt_get() -> int:
+    if "download" in args:
+        private = bool(os.environ.get("APT_CONFIG"))
+        if mode == "no-download" or (mode == "stale" and not private):
+            print("E: Failed to fetch: 404  Not Found")
+            return 100
+        Path("linux-source.deb").write_bytes(b"deb")
+    if "install" in args:
+        (Path(sys.argv[0]).parent / args[-1]).symlink_to(sys.argv[0])
+    return 0
+
+
+def dpkg_deb() -> int:
+    source = Path(args[-1]) / "usr/src"
+    source.mkdir(parents=True)
+    (source / "linux-source-6.12.tar.xz").write_bytes(b"xz")
+    return 0
+
+
+def tar() -> int:
+    if mode == "full":
+        print("tar: Makefile: Cannot write: No space left on device")
+        return 2
+    tree = Path(args[args.index("-C") + 1])
+    (tree / "Makefile").write_text("VERSION = 6\n")
+    (tree / "Kconfig").write_text("config IOMMUFD\n")
+    return 0
+
+
+sys.exit(globals().get(name.replace("-", "_"), lambda: 0)())
