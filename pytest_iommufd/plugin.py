@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,9 +18,10 @@ from pytest_iommufd.lab import Lab, Settings
 from pytest_iommufd.machine import BootFailed, Verdict
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS
 from pytest_iommufd.reports.calls import CALLS_KEY
-from pytest_iommufd.rules.marker import ABSENT, MARKER
+from pytest_iommufd.rules.marker import ABSENT, MARKER, rule_of
 from pytest_iommufd.rules.verdicts import Mark, Verdicts
 from pytest_iommufd.splats import SplatWatch
+from pytest_iommufd.uapi import UapiError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -48,6 +50,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SPEC",
         help="kernel under test: X.Y, a source tree, an image, or 'running' (this machine's own: "
         f"iommufd_test is dangerous); may be repeated; default {DEFAULT_KERNEL}",
+    )
+    group.addoption(
+        "--rule",
+        action="append",
+        metavar="PATTERN",
+        help="run only tests of rules whose name matches, such as 'hwpt_alloc.flags.*'; "
+        "may be repeated",
     )
     group.addoption(
         "--iommufd-accel",
@@ -133,6 +142,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             config.stash[LAB].bench(specs[0]).machine.start()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the rules that --rule names."""
+    patterns = config.getoption("--rule")
+    if not patterns:
+        return
+    chosen = [
+        item
+        for item in items
+        if any(fnmatch.fnmatchcase(rule_of(item), pattern) for pattern in patterns)
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test during which the kernel log got a splat that it does not expect."""
@@ -157,21 +180,26 @@ def pytest_runtest_makereport(
             or error.traceback
         )
     report = yield
-    marker = item.get_closest_marker(MARKER)
-    if marker:
-        slug = str(marker.args[0])
+    slug = rule_of(item)
+    if slug:
         _fail_odd_skip(report)
         mark = _mark(report, call)
         if mark:
             kernel = _kernel_of(item)
             report.user_properties.append((_PROPERTY, (kernel, slug, mark.value)))
     if report.failed:
-        if error and error.errisinstance((Verdict, Problem)):
+        # a wrong name or value in a test is that test's alone
+        stops = (
+            error
+            and error.errisinstance((BootFailed, Problem))
+            and not error.errisinstance(UapiError)
+        )
+        if error and (stops or error.errisinstance(Verdict)):
             report.longrepr = str(error.value)
         calls = item.stash.get(CALLS_KEY, [])
         if calls:
             report.sections.append(("iommufd calls", "\n".join(calls[-12:])))
-        if error and error.errisinstance((BootFailed, Problem)):
+        if error and stops:
             item.session.shouldfail = (
                 f"kernel {_kernel_of(item)} cannot be tested: {str(error.value).splitlines()[0]}"
             )

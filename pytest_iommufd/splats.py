@@ -7,13 +7,13 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Self
 
+import pytest
+
 from pytest_iommufd.machine import KernelSplat, Machine, MachineLost
 from pytest_iommufd.machine.splat import find_splats
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    import pytest
 
 
 class SplatWatch:
@@ -67,6 +67,7 @@ class SplatWatch:
         if error is None:
             for pattern in self._expected:
                 if not any(re.search(pattern, splat.title) for splat in splats):
-                    raise AssertionError(
-                        f"the kernel log has no splat whose title matches {pattern!r}"
+                    pytest.fail(
+                        f"the kernel log has no splat whose title matches {pattern!r}",
+                        pytrace=False,
                     )

@@ -153,10 +153,19 @@ static _Noreturn void serve_worker(uint16_t id, int in, int out)
 
 /* ---- in the server ---- */
 
+/* A fork that hangs in a call does not see that the stream has ended. */
+static _Noreturn void leave(int status)
+{
+	for (unsigned int i = 0; i < MAX_WORKERS; i++)
+		if (workers[i].pid > 0)
+			kill(workers[i].pid, SIGKILL);
+	_exit(status);
+}
+
 static void to_host(uint16_t type, uint16_t id, uint32_t sequence, const void *data, size_t size)
 {
 	if (send_frame(host_out, type, id, sequence, data, size))
-		exit(0); /* nobody listens any more */
+		leave(0); /* nobody listens any more */
 }
 
 static void error(const struct frame *head, const char *text)
@@ -228,6 +237,7 @@ static void spawn(const struct frame *head)
 		close(request[1]);
 		close(reply[0]);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		signal(SIGTERM, SIG_DFL);
 		worker_arena = map_arena();
 		program_catch_faults();
 		if (announce(head->worker, reply[1], head->sequence))
@@ -406,6 +416,29 @@ static void read_answer(uint16_t id)
 	free(text);
 }
 
+static int is_worker(pid_t pid)
+{
+	for (unsigned int i = 0; i < MAX_WORKERS; i++)
+		if (workers[i].pid == pid)
+			return 1;
+	return 0;
+}
+
+/* PID 1 inherits forks whose parent has ended. */
+static void reap_strays(void)
+{
+	siginfo_t stray = { 0 };
+
+	if (getpid() != 1)
+		return;
+	while (!waitid(P_ALL, 0, &stray, WEXITED | WNOHANG | WNOWAIT) && stray.si_pid) {
+		if (is_worker(stray.si_pid))
+			return; /* its own burial is next, and looks again */
+		waitpid(stray.si_pid, NULL, 0);
+		stray.si_pid = 0;
+	}
+}
+
 static void bury(uint16_t id)
 {
 	struct worker *worker = &workers[id];
@@ -415,11 +448,16 @@ static void bury(uint16_t id)
 	if (worker->is_child && waitpid(worker->pid, &raw, 0) == worker->pid)
 		status = (uint32_t)raw;
 	drain_kmsg();
+	/* a fork that it did not get to */
+	for (unsigned int i = 0; i < MAX_WORKERS; i++)
+		if (workers[i].pid < 0 && workers[i].sequence == worker->sequence)
+			free_worker(&workers[i]);
 	if (worker->ending)
 		to_host(FRAME_ENDED, id, worker->ending, &status, sizeof(status));
 	else
 		to_host(FRAME_DIED, id, worker->sequence, &status, sizeof(status));
 	free_worker(worker);
+	reap_strays();
 }
 
 static _Noreturn void serve(void)
@@ -445,7 +483,7 @@ static _Noreturn void serve(void)
 		if (poll(entry, count, -1) < 0) {
 			if (errno == EINTR)
 				continue;
-			exit(1);
+			leave(1);
 		}
 		if (entry[1].revents & POLLIN)
 			drain_kmsg();
@@ -461,7 +499,7 @@ static _Noreturn void serve(void)
 		}
 		/* A virtio port says POLLHUP while the host is not there. */
 		if ((entry[0].revents & (POLLIN | POLLERR | POLLHUP)) && read_request())
-			exit(0);
+			leave(0);
 	}
 }
 
@@ -491,6 +529,7 @@ int main(int argc, char **argv)
 		host_in = boot(&text);
 		host_out = host_in;
 	} else if (argc == 2 && !strcmp(argv[1], "--stdio")) {
+		signal(SIGTERM, leave);
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		host_in = dup(0);
 		host_out = dup(1);

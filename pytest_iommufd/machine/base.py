@@ -6,10 +6,12 @@ from __future__ import annotations
 import abc
 import contextlib
 import itertools
+import re
 import time
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import (
+    MAX_FRAME,
     MAX_WORKERS,
     Frame,
     FrameType,
@@ -43,6 +45,8 @@ _KILL_SECONDS = 3.0
 _EXAMINE_SECONDS = 3.0
 _BLOCKED_TASKS = b"w"  # to /proc/sysrq-trigger
 CONSOLE_TAIL_LINES = 60
+# How /dev/kmsg shows bytes that are not printable ASCII, such as a newline in a message.
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 class Machine(abc.ABC):
@@ -65,6 +69,7 @@ class Machine(abc.ABC):
         self._hello: Hello | None = None
         self._sequence = itertools.count(1)
         self._processes: dict[int, Process] = {}
+        self._worker = 0
         self._failed: BootFailed | None = None
         self._checks: list[Callable[[Hello], None]] = []
         self._examining = False
@@ -137,7 +142,8 @@ class Machine(abc.ABC):
                 f"the machine did not serve within {self.boot_seconds:g} s"
             ) from None
         except StreamEndedError as error:
-            raise self._boot_failed(f"the machine did not come to serve: {error}") from None
+            why = self._exit_status() or str(error)
+            raise self._boot_failed(f"the machine did not come to serve: {why}") from None
         except (KeyError, ValueError) as error:
             raise self._boot_failed(f"the agent's greeting makes no sense: {error}") from None
         for check in self._checks:
@@ -202,13 +208,17 @@ class Machine(abc.ABC):
         Raises:
             CallHung: it cannot be killed: it hangs in the kernel. The machine is stopped.
         """
-        if self._processes.get(process.worker) is not process:
+        if not self.has(process):
             return ProcessEnd(None)  # its machine has been started again since
         del self._processes[process.worker]
         answer = self._ask(
             Frame(FrameType.END, process.worker), "ending a process", seconds=_KILL_SECONDS
         )
         return ProcessEnd(parse_status(answer.payload))
+
+    def has(self, process: Process) -> bool:
+        """Tell whether a process is one of this run of the machine, and has not been ended."""
+        return self._processes.get(process.worker) is process
 
     def sync_log(self) -> int:
         """Wait for all of the kernel's log so far; returns how many lines `log` has."""
@@ -229,8 +239,11 @@ class Machine(abc.ABC):
     # ---- within ----
 
     def _free_worker(self) -> int:
-        for worker in range(1, MAX_WORKERS):
+        # not the lowest: one whose start or end was not answered may still be taken
+        for step in range(MAX_WORKERS - 1):
+            worker = (self._worker + step) % (MAX_WORKERS - 1) + 1
             if worker not in self._processes:
+                self._worker = worker
                 return worker
         raise RuntimeError(f"more than {MAX_WORKERS - 1} processes at once; end some")
 
@@ -243,16 +256,17 @@ class Machine(abc.ABC):
     def _ask(self, request: Frame, during: str, *, seconds: float | None = None) -> Frame:
         if not self._stream:
             raise StreamLost("the machine is not running any more", during=during)
+        if len(request.payload) > MAX_FRAME:
+            raise ValueError(f"a program of {len(request.payload)} bytes is too large")
         sequence = next(self._sequence)
         limit = seconds if seconds is not None else self.call_seconds
         if self._examining:
             limit = min(limit, _EXAMINE_SECONDS)
         deadline = time.monotonic() + limit
         try:
-            self._stream.send(
-                Frame(request.type, request.worker, sequence, request.payload), deadline
-            )
-            return self._answer(sequence, deadline, during)
+            request = Frame(request.type, request.worker, sequence, request.payload)
+            self._stream.send(request, deadline)
+            return self._answer(request, deadline, during)
         except StreamEndedError as error:
             raise self._lost(str(error), during) from None
         except DeadlinePassedError:
@@ -263,30 +277,34 @@ class Machine(abc.ABC):
                 self.stop()
             raise
 
-    def _answer(self, sequence: int, deadline: float, during: str) -> Frame:
+    def _answer(self, request: Frame, deadline: float, during: str) -> Frame:
         assert self._stream  # noqa: S101 - for the type checker: _ask() has looked
         while True:
             frame = self._stream.receive(deadline)
             if frame.type is FrameType.KMSG:
                 self.log.extend(_record_lines(frame.payload))
             elif frame.type is FrameType.DIED:
-                self._note_death(frame)
-                if frame.sequence == sequence:
+                process = self._note_death(frame)
+                # it may also have died before the request came
+                if frame.sequence == request.sequence or (
+                    process and process.worker == request.worker
+                ):
                     status = parse_status(frame.payload)
                     raise ProcessDied(
                         f"the process {describe_status(status)}", status=status, during=during
                     )
-            elif frame.sequence != sequence:
+            elif frame.sequence != request.sequence:
                 continue  # of a request whose deadline passed
             elif frame.type is FrameType.ERROR:
                 raise ValueError(f"the agent refused: {frame.payload.decode(errors='replace')}")
             else:
                 return frame
 
-    def _note_death(self, frame: Frame) -> None:
+    def _note_death(self, frame: Frame) -> Process | None:
         process = self._processes.pop(frame.worker, None)
         if process:
             process.note_death(parse_status(frame.payload))
+        return process
 
     def _lost(self, what: str, during: str) -> MachineLost:
         """Say why the stream ended, and clear up."""
@@ -311,7 +329,7 @@ class Machine(abc.ABC):
         blocked = "" if self._examining else self._blocked_tasks(hung)
         if hung and not self._examining:
             with contextlib.suppress(Verdict):
-                self.end(hung)
+                hung.end()
         if hung and self._stream:
             return CallHung(f"{what}; its process was killed", console=blocked, during=during)
         if self._stream:
@@ -329,23 +347,31 @@ class Machine(abc.ABC):
         before = len(self.log)
         stack = ""
         self._examining = True
-        with contextlib.suppress(Verdict, OSError):
+        with contextlib.suppress(Verdict):
             examiner = self.process()
-            examiner.write_file("/proc/sysrq-trigger", _BLOCKED_TASKS)
             if hung:
-                text = examiner.read_file(f"/proc/{hung.pid}/stack").decode(errors="replace")
-                stack = f"stack of process {hung.pid}:\n{text}"
+                stack = _where(examiner, hung.pid)
+            with contextlib.suppress(OSError):
+                examiner.write_file("/proc/sysrq-trigger", _BLOCKED_TASKS)
             examiner.end()
         self._examining = False
         return "\n".join([*self.log[before:], stack])
 
 
+def _where(examiner: Process, pid: int) -> str:
+    """Tell where in the kernel a process is: its stack, or but the function it sleeps in."""
+    for name in ("stack", "wchan"):
+        with contextlib.suppress(OSError):
+            text = examiner.read_file(f"/proc/{pid}/{name}").decode(errors="replace")
+            return f"{name} of process {pid}:\n{text}"
+    return ""
+
+
 def _record_lines(payload: bytes) -> list[str]:
-    """Return the text of one /dev/kmsg record; its lines that begin with a space are tags."""
-    text = payload.decode(errors="replace")
-    _, _, message = text.partition(";")
-    lines = message.splitlines()
-    return [line for line in lines if not line.startswith(" ") or line is lines[0]]
+    """Return the text of one /dev/kmsg record: its first line; the others are tags."""
+    message = payload.partition(b";")[2].partition(b"\n")[0]
+    message = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), message)
+    return message.decode(errors="replace").splitlines()
 
 
 def _panic(console: str) -> str:

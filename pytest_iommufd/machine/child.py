@@ -67,10 +67,10 @@ class Child:
         return f"exited with status {code}"
 
     def kill(self) -> None:
-        """Kill it and reap it; may be called again."""
+        """Kill it with what it started, and reap it; may be called again."""
         if self.pidfd >= 0:
             if self._popen.poll() is None:
-                self._popen.kill()
+                os.killpg(self._popen.pid, signal.SIGKILL)
             self._popen.wait()
             os.close(self.pidfd)
             self.pidfd = -1

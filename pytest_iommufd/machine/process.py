@@ -248,3 +248,6 @@ class Process:
         if self._ended is not None:
             status = self._ended.status
             raise ProcessDied(f"{self!r} {describe_status(status)} earlier", status=status)
+        if not self.machine.has(self):
+            # its number may be another process's by now
+            raise ProcessDied(f"{self!r} has gone: its machine was lost", status=None)

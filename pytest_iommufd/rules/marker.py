@@ -30,6 +30,12 @@ def rule(slug: str) -> pytest.MarkDecorator:
     return getattr(pytest.mark, MARKER)(slug)  # type: ignore[no-any-return]
 
 
+def rule_of(item: pytest.Item) -> str:
+    """Return the name of a test's rule, "" when it has none."""
+    marker = item.get_closest_marker(MARKER)
+    return str(marker.args[0]) if marker else ""
+
+
 def absent(reason: str) -> NoReturn:
     """End a test of a rule whose subject the kernel lacks, as asked of the kernel itself.
 

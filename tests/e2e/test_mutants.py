@@ -45,7 +45,7 @@ class Mutant:
         name: of the check.
         old: a pattern that matches once within the function; white space matches any.
         new: what takes its place.
-        rules: rules that must be violated, at least these.
+        rules: rules of hwpt_alloc that must be violated.
         function: the function that is edited, "" for the whole file.
     """
 
@@ -69,31 +69,74 @@ class Mutant:
 PAGING = "iommufd_hwpt_paging_alloc"
 NESTED = "iommufd_hwpt_nested_alloc"
 MUTANTS = (
-    Mutant("reserved", "if (cmd->__reserved)", "if (0)", ()),
+    Mutant("reserved", "if (cmd->__reserved)", "if (0)", ("reserved",)),
     Mutant(
         "none_with_length",
         "(cmd->data_type == IOMMU_HWPT_DATA_NONE && cmd->data_len)",
         "(0)",
-        (),
+        ("data.length_without_type",),
     ),
     Mutant(
         "type_without_length",
         "(cmd->data_type != IOMMU_HWPT_DATA_NONE && !cmd->data_len)",
         "(0)",
-        (),
+        ("data.type_without_length",),
     ),
-    Mutant("device_errno", "return PTR_ERR(idev);", "return -EINVAL;", ()),
-    Mutant("pt_errno", "rc = -EINVAL; goto out_put_idev;", "rc = -ENOENT; goto out_put_idev;", ()),
-    Mutant("pt_type_errno", "rc = -EINVAL; goto out_put_pt;", "rc = -ENOENT; goto out_put_pt;", ()),
-    Mutant("paging_flags", "if (flags & ~valid_flags)", "if (0)", (), PAGING),
-    Mutant("nested_flags", "(flags & ~IOMMU_HWPT_FAULT_ID_VALID) ||", "", (), NESTED),
-    Mutant("nested_without_data", "!user_data->len ||", "", (), NESTED),
-    Mutant("nested_parent", "parent->auto_domain || !parent->nest_parent ||", "", (), NESTED),
-    Mutant("parent_users", "refcount_inc(&parent->common.obj.users);", "", (), NESTED),
-    Mutant("fault_errno", "rc = PTR_ERR(fault);", "rc = -EINVAL;", ()),
-    Mutant("fault_users", "refcount_inc(&fault->obj.users);", "", ()),
     Mutant(
-        "respond", "if (rc) goto out_hwpt; iommufd_object_finalize", "iommufd_object_finalize", ()
+        "device_errno",
+        "return PTR_ERR(idev);",
+        "return -EINVAL;",
+        (
+            "dev_id.names_nothing",
+            "dev_id.other_type",
+        ),
+    ),
+    Mutant(
+        "pt_errno",
+        "rc = -EINVAL; goto out_put_idev;",
+        "rc = -ENOENT; goto out_put_idev;",
+        ("pt_id.names_nothing",),
+    ),
+    Mutant(
+        "pt_type_errno",
+        "rc = -EINVAL; goto out_put_pt;",
+        "rc = -ENOENT; goto out_put_pt;",
+        (
+            "pt_id.other_type",
+            "parent.nested",
+        ),
+    ),
+    Mutant("paging_flags", "if (flags & ~valid_flags)", "if (0)", ("flags.unknown",), PAGING),
+    Mutant(
+        "nested_flags",
+        "(flags & ~IOMMU_HWPT_FAULT_ID_VALID) ||",
+        "",
+        ("flags.nested.unknown",),
+        NESTED,
+    ),
+    Mutant("nested_without_data", "!user_data->len ||", "", ("parent.no_data",), NESTED),
+    Mutant(
+        "nested_parent",
+        "parent->auto_domain || !parent->nest_parent ||",
+        "",
+        (
+            "parent.without_nest_parent",
+            "parent.auto",
+        ),
+        NESTED,
+    ),
+    Mutant(
+        "parent_users", "refcount_inc(&parent->common.obj.users);", "", ("lifetime.XX",), NESTED
+    ),
+    Mutant(
+        "fault_errno", "rc = PTR_ERR(fault);", "rc = -EINVAL;", ("fault_id.nested.names_nothing",)
+    ),
+    Mutant("fault_users", "refcount_inc(&fault->obj.users);", "", ("fault_id.nested",)),
+    Mutant(
+        "respond",
+        "if (rc) goto out_hwpt; iommufd_object_finalize",
+        "iommufd_object_finalize",
+        ("output.unwritable",),
     ),
 )
 
@@ -111,11 +154,11 @@ def test_a_rule_notices(mutant: Mutant, kernel: Kernel, pytester: pytest.Pyteste
     (pytester.path / "mutated.py").write_text(CONFTEST.format(modules=str(listed)))
     pytester.syspathinsert()
     result = pytester.runpytest_subprocess(
-        "-p", "mutated", "-p", "no:cacheprovider", "--tb=line", "--kernel", SPEC,
-        "--pyargs", "pytest_iommufd.suites.hwpt_alloc",
-    )  # fmt: skip
-    violated = set(
-        re.findall(r"^(hwpt_alloc\.\S+) +(?:violated|crashed)", result.stdout.str(), re.M)
+        *("-p", "mutated", "-p", "no:cacheprovider", "--tb=line", "--kernel", SPEC),
+        *(f"--rule=hwpt_alloc.{rule}" for rule in mutant.rules),
+        *("--pyargs", "pytest_iommufd.suites.hwpt_alloc"),
     )
-    assert violated, "no rule notices that this check is gone"
-    assert set(mutant.rules) <= violated
+    violated = re.findall(
+        r"^hwpt_alloc\.(\S+) +(?:violated|crashed)", result.stdout.str(), re.MULTILINE
+    )
+    assert set(violated) == set(mutant.rules)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which kernels a run has, and what is said of one that cannot be tested."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import Problem, lab
+from pytest_iommufd.kernel import Kernel
+from pytest_iommufd.machine import BootFailed
+from pytest_iommufd.uapi import UapiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Context
+    from pytest_iommufd.lab import Bench
+
+    Run = Callable[..., pytest.RunResult]
+
+SUITE = """
+import pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_it(iommufd, ioas, number):
+    assert ioas.id
+
+def test_fails(iommufd):
+    assert iommufd.fd < 0
+
+def test_without_a_kernel():
+    pass
+"""
+
+
+def image(bench: Bench) -> Path:
+    assert bench.kernel.image
+    return bench.kernel.image
+
+
+def ids(result: pytest.RunResult) -> set[str]:
+    found = (re.search(r"test_it\.py::(\S+)", line) for line in result.stdout.lines)
+    return {match[1] for match in found if match}
+
+
+def test_the_kernel_is_in_the_ids_and_the_header(run: Run, bench: Bench) -> None:
+    name = bench.kernel.name
+    result = run(SUITE, "-v")
+    result.assert_outcomes(passed=5, failed=1)
+    assert ids(result) == {
+        *(f"test_it[{name}-{number}]" for number in range(4)),
+        f"test_fails[{name}]",
+        "test_without_a_kernel",
+    }
+    how = f"release {bench.kernel.release}, acceleration {bench.machine.acceleration}"
+    result.stdout.fnmatch_lines([f"iommufd: {name}: {how}, agent *, source *"])
+
+
+def test_several_kernels_are_each_booted_once(run: Run, bench: Bench, tmp_path: Path) -> None:
+    """The second is the same one, built elsewhere as far as the plugin knows."""
+    other = tmp_path / "other"
+    other.symlink_to(image(bench).parent, target_is_directory=True)
+    text = (
+        SUITE
+        + """
+@pytest.fixture(autouse=True, scope="session")
+def second(pytestconfig):
+    from pytest_iommufd.plugin import LAB
+    yield
+    for bench in pytestconfig.stash[LAB].benches:
+        print("boots of", bench.kernel.spec, bench.machine.boots)
+"""
+    )
+    conftest = f"""
+import dataclasses
+import pytest_iommufd.lab
+real = pytest_iommufd.lab.resolve
+def resolve(spec, **options):
+    if spec != {str(image(bench))!r}:
+        return real(spec, **options)
+    kernel = real({bench.kernel.spec!r}, **options)
+    return dataclasses.replace(kernel, spec=spec, name="second")
+pytest_iommufd.lab.resolve = resolve
+"""
+    Path("conftest.py").write_text(conftest)
+    result = run(text, "-v", "-s", f"--kernel={image(bench)}")
+    result.assert_outcomes(passed=9, failed=2)
+    assert len(ids(result)) == 11
+    result.stdout.fnmatch_lines([f"*boots of {bench.kernel.spec} 1", "boots of */bzImage 1"])
+
+
+def test_a_kernel_named_twice_is_run_once(run: Run, kernel_option: list[str]) -> None:
+    result = run(SUITE, *kernel_option)
+    result.assert_outcomes(passed=5, failed=1)
+
+
+def test_workers_give_the_same_verdicts(run: Run, bench: Bench) -> None:
+    alone = run(SUITE, "-v")
+    shared = run(SUITE, "-v", "-n", "2")
+    assert alone.parseoutcomes() == shared.parseoutcomes()
+    assert ids(alone) == ids(shared)
+    shared.stdout.fnmatch_lines([f"iommufd: {bench.kernel.name}: release *"])
+
+
+# ---- kernels that cannot be tested ----
+
+MANY = """
+import pytest
+
+@pytest.mark.parametrize("number", range(30))
+def test_it(iommufd, number):
+    pass
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
+def test_a_boot_that_fails_stops_the_run(run: Run, bench: Bench, workers: tuple[str, ...]) -> None:
+    result = run(MANY, *workers, "--iommufd-boot-deadline=0.2")
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("passed", 0) == 0
+    # two workers may both have waited by the time the first one tells
+    assert 1 <= sum(outcomes.values()) <= (2 if workers else 1)
+    assert result.ret in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}
+    result.stdout.fnmatch_lines(
+        [
+            "the machine did not serve within 0.2 s",
+            f"*kernel {bench.kernel.name} cannot be tested: the machine did not serve*",
+        ]
+    )
+
+
+def test_a_bare_image_lacks_its_modules(run: Run, bench: Bench) -> None:
+    result = run(MANY, f"--kernel={image(bench)}", kernel=False)
+    result.assert_outcomes(errors=1)
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(
+        [
+            f"kernel {bench.kernel.release} has no usable /dev/iommu: ENOENT, *",
+            "expected: CONFIG_IOMMUFD and CONFIG_IOMMUFD_TEST*",
+            "to mend it: *",
+            "*kernel bzImage cannot be tested: *",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"\x7fELF" + bytes(1000), "not an x86 kernel image: *"),
+        (b"", "not an x86 kernel image: *"),
+        (None, "no such image or tree: *"),
+    ],
+    ids=["an ELF file", "an empty file", "no file"],
+)
+def test_what_is_no_kernel_is_refused_before_anything_else(
+    run: Run, tmp_path: Path, content: bytes | None, sentence: str
+) -> None:
+    file = tmp_path / "image"
+    if content is not None:
+        file.write_bytes(content)
+    result = run(MANY, f"--kernel={file}", kernel=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{sentence}"])
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_a_file_that_only_looks_like_a_kernel_does_not_boot(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "image"
+    header = bytearray(0x400)
+    header[0x202:0x206] = b"HdrS"
+    file.write_bytes(header)
+    result = run(MANY, f"--kernel={file}", "--iommufd-boot-deadline=2", kernel=False)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["the machine did not *", "*kernel image cannot be tested: *"])
+
+
+@pytest.mark.skipif(Path("/dev/iommu").exists(), reason="this machine's kernel has iommufd")
+def test_the_running_kernel_says_what_it_lacks(run: Run) -> None:
+    result = run(MANY, "--kernel=running", kernel=False)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*has no usable /dev/iommu: ENOENT, it was built without CONFIG_IOMMUFD*",
+            "to mend it: *--kernel 6.12*",
+            "*kernel running cannot be tested: *",
+        ]
+    )
+
+
+def test_a_kernel_without_iommufd_test_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no such kernel here, so what the kernel answers is in its place."""
+    monkeypatch.setattr(lab, "_absent", lambda *_: {"IOMMU_TEST_CMD"})
+    monkeypatch.setattr(bench, "_inspected", False)
+    with pytest.raises(Problem, match="has iommufd without iommufd_test") as caught:
+        bench.ready()
+    assert "CONFIG_IOMMUFD_TEST=y" in str(caught.value)
+
+
+def test_a_module_that_the_kernel_refuses_fails_the_boot(
+    bench: Bench, tmp_path: Path, cache_root: Path
+) -> None:
+    module = tmp_path / "iommufd.ko"
+    module.write_bytes(b"no module")
+    kernel = Kernel(
+        "6.12", "6.12", "", "a test", image=image(bench), modules=(module,), uapi=bench.kernel.uapi
+    )
+    broken = lab.Bench(kernel, lab.Settings(cache=cache_root))
+    with pytest.raises(BootFailed, match=r"00-iommufd\.ko: Exec format error") as caught:
+        broken.ready()
+    assert "modules of the same build as the image" in str(caught.value)
+    assert not broken.machine.running
+
+
+def test_this_machine_s_own_kernel_is_a_bench_without_an_image(cache_root: Path) -> None:
+    own = lab.Bench(Kernel("running", "running", "1.2", "this machine"), lab.Settings(cache_root))
+    try:
+        assert own.machine.wait().machine
+        assert "acceleration none" in own.describe()
+    finally:
+        own.machine.stop()
+
+
+# ---- names that do not exist ----
+
+
+def test_an_unknown_field_is_told_with_its_neighbour(iommufd: Context) -> None:
+    with pytest.raises(UapiError, match="did you mean pt_id"):
+        iommufd.ioctl("IOMMU_HWPT_ALLOC", ptid=1)
+
+
+def test_an_unknown_ioctl_is_told_with_its_neighbour(iommufd: Context) -> None:
+    with pytest.raises(UapiError, match="did you mean IOMMU_HWPT_ALLOC"):
+        iommufd.ioctl("IOMMU_HWPT_ALOC")
+
+
+def test_an_unknown_constant_is_told_with_its_neighbour(iommufd: Context) -> None:
+    with pytest.raises(UapiError, match="did you mean IOMMU_HWPT_ALLOC_NEST_PARENT"):
+        _ = iommufd.uapi.IOMMU_HWPT_ALLOC_NESTED_PARENT
+
+
+def test_a_wrong_name_in_a_test_fails_that_test_only(run: Run) -> None:
+    result = run(
+        """
+def test_wrong(iommufd):
+    iommufd.ioctl("hwpt_alloc", dev=1)
+
+def test_after(iommufd):
+    pass
+"""
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*did you mean dev_id*"])

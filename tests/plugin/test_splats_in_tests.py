@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A splat fails the test that caused it, and no other, unless that test is there for it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd.kernel import ready
+from pytest_iommufd.machine import KernelSplat, Machine, ProcessDied, StreamLost
+from pytest_iommufd.splats import SplatWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# A line that looks like one: what is told of it is the same, however it came into the log.
+TOLD = """
+import pytest
+
+@pytest.fixture
+def warn(process):
+    def make():
+        process.write_file("/dev/kmsg", b"------------[ cut here ]------------\\n")
+        process.write_file("/dev/kmsg", b"WARNING: CPU: 0 PID: 1 at drivers/x.c:1 f+0x1/0x2\\n")
+        process.write_file("/dev/kmsg", b"Call Trace:\\n")
+        process.write_file("/dev/kmsg", b"---[ end trace 0000000000000000 ]---\\n")
+    return make
+
+def test_before(iommufd):
+    pass
+
+def test_warns(warn):
+    warn()
+
+def test_between(iommufd):
+    pass
+
+@pytest.mark.expect_splat("WARNING: .*drivers/x.c")
+def test_is_there_for_it(warn):
+    warn()
+
+@pytest.mark.expect_splat("KASAN")
+def test_expects_one_that_does_not_come(iommufd):
+    pass
+
+def test_fails_and_warns(warn):
+    warn()
+    raise RuntimeError("of the test")
+
+def test_after(iommufd):
+    pass
+"""
+
+
+def test_a_splat_fails_its_test(run: Callable[..., pytest.RunResult]) -> None:
+    result = run(TOLD, "-rA")
+    result.assert_outcomes(passed=4, failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*_ test_warns[[]*",
+            "a splat in the kernel log: WARNING: *",
+            "--- console ---",
+            "------------[[] cut here []]------------",
+            "WARNING: *",
+            "Call Trace:",
+            "---[[] end trace 0000000000000000 []]---",
+            "*_ test_expects_one_that_does_not_come[[]*",
+            "the kernel log has no splat whose title matches 'KASAN'",
+            "*_ test_fails_and_warns[[]*",
+            "a splat in the kernel log: WARNING: *",
+        ]
+    )
+    passed = {
+        line.split("::")[1].partition("[")[0]
+        for line in result.stdout.lines
+        if line.startswith("PASSED")
+    }
+    assert passed == {"test_before", "test_between", "test_is_there_for_it", "test_after"}
+
+
+# 7.3 does not expect a mock device to be destroyed while a PASID of it is attached.
+REAL = """
+import pytest
+
+@pytest.fixture
+def attached(mock_devices, iommufd, ioas):
+    device = mock_devices(pasid=True)
+    hwpt = iommufd.hwpt_alloc(device, ioas, flags=iommufd.uapi.IOMMU_HWPT_ALLOC_PASID)
+    device.replace(hwpt)
+    iommufd.test("pasid_attach", device.selftest, pasid_attach={"pasid": 100, "pt_id": hwpt.id})
+    return device
+
+def test_before(iommufd):
+    pass
+
+def test_warns(attached):
+    attached.destroy()
+
+def test_after(iommufd):
+    pass
+"""
+
+
+def test_a_real_warning_fails_its_test(
+    run: Callable[..., pytest.RunResult], cache_root: Path
+) -> None:
+    if ready("7.3", cache_root) is None:
+        pytest.skip("kernel 7.3, which has a warning to provoke, is not built here yet")
+    result = run(REAL, "--kernel=7.3", kernel=False)
+    outcomes = result.parseoutcomes()
+    assert (outcomes["passed"], outcomes["failed"]) == (2, 1)
+    result.stdout.fnmatch_lines(
+        ["*_ test_warns[[]*", "*splat* in the kernel log: WARNING: *", "*Call Trace:*"]
+    )
+
+
+# ---- the watch by itself ----
+
+
+def machine(*lines: str, error: Exception | None = None) -> Machine:
+    """A machine whose log grows by these lines when it is next asked for."""
+
+    class Told(Machine):
+        """What SplatWatch uses of a machine."""
+
+        def sync_log(self) -> int:
+            if error:
+                raise error
+            self.log.extend(lines)
+            return len(self.log)
+
+    Told.__abstractmethods__ = frozenset()
+    made = Told(boot_seconds=1, call_seconds=1)  # type: ignore[abstract]
+    made.log.append("WARNING: of an earlier test")
+    return made
+
+
+def test_what_was_in_the_log_before_is_not_looked_at() -> None:
+    with SplatWatch(machine("nothing to see")):
+        pass
+
+
+def test_several_splats_are_counted_and_all_shown() -> None:
+    with (
+        pytest.raises(KernelSplat, match=r"2 unexpected splats in the .* log: BUG: one") as caught,
+        SplatWatch(machine("BUG: one", "---[ end trace 0 ]---", "UBSAN: two")),
+    ):
+        pass
+    assert "UBSAN: two" in caught.value.console
+
+
+def test_one_expected_splat_does_not_excuse_another() -> None:
+    with (
+        pytest.raises(KernelSplat, match="a splat in the kernel log: UBSAN: two"),
+        SplatWatch(machine("BUG: one", "---[ end trace 0 ]---", "UBSAN: two"), ("BUG: one",)),
+    ):
+        pass
+
+
+def test_a_splat_outweighs_the_test_s_own_failure_and_keeps_it() -> None:
+    with pytest.raises(KernelSplat) as caught, SplatWatch(machine("BUG: one")):
+        raise RuntimeError("of the test")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_lost_machine_is_not_asked_for_its_log() -> None:
+    with pytest.raises(StreamLost, match="first"), SplatWatch(machine(error=StreamLost("second"))):
+        raise StreamLost("first")
+
+
+def test_a_machine_lost_while_it_is_asked_keeps_the_test_s_own_failure() -> None:
+    with pytest.raises(ProcessDied), SplatWatch(machine(error=StreamLost("later"))):
+        raise ProcessDied("first", status=9)
+
+
+def test_a_test_without_a_machine_is_not_watched() -> None:
+    item = SimpleNamespace(funcargs={"machine": "of another plugin"}, iter_markers=lambda _: [])
+    with SplatWatch.of(item):  # type: ignore[arg-type]
+        pass
