@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
@@ -25,8 +26,9 @@ BOOT_SECONDS = 60.0
 CALL_SECONDS = 10.0
 # How long a kernel may take to print its last words after an NMI.
 _PANIC_SECONDS = 2.0
-# A unix socket's path is at most 107 bytes long.
-_LONGEST_FOLDER = 90
+_PREFIX = "pytest-iommufd-vm-"
+# A unix socket's path is at most 107 bytes long, its name in here included.
+_LONGEST_FOLDER = 60
 
 
 class VirtualMachine(Machine):
@@ -166,8 +168,17 @@ class VirtualMachine(Machine):
 
 
 def _private_folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="pytest-iommufd-")
-    if len(folder) > _LONGEST_FOLDER:
-        Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="pytest-iommufd-", dir="/tmp")
-    return Path(folder)
+    top = Path(tempfile.gettempdir())
+    if len(str(top)) > _LONGEST_FOLDER:
+        top = Path("/tmp")  # noqa: S108 - the folder itself is made for this user only
+    _sweep(top)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=top))
+
+
+def _sweep(top: Path) -> None:
+    """Remove the folders of processes that were killed before they could."""
+    for folder in top.glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        # another user's cannot be removed, and another run may remove it first
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
