@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fault queues: which are found, and that the HWPT uses and holds its queue."""
+
+from __future__ import annotations
+
+from errno import EBUSY, ENODEV, ENOENT, EOPNOTSUPP
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import IoctlError, absent, raises_errno, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.uapi import Uapi
+
+NOTHING = {"zero": 0, "never_used": 9999, "largest": 0x7FFF_FFFF, "all_ones": 0xFFFF_FFFF}
+OBJECTS = {
+    "ioas": "ioas",
+    "auto_hwpt": "auto_hwpt",
+    "parent_hwpt": "parent_hwpt",
+    "nested_hwpt": "nested_hwpt",
+    "device": "mock_device",
+    "selftest": "selftest_object",
+    "access": "access_id",
+    "viommu": "viommu",
+    "vdevice": "vdevice_id",
+    "veventq": "veventq_id",
+    "destroyed": "destroyed_queue",
+}
+
+
+@pytest.fixture
+def alloc_nested(
+    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType, uapi: Uapi
+) -> Callable[..., Hwpt]:
+    """Makes a nested HWPT with FAULT_ID_VALID and a fault_id."""
+
+    def make(fault_id: Any, **fields: Any) -> Hwpt:
+        given = {"flags": uapi.IOMMU_HWPT_FAULT_ID_VALID, "fault_id": fault_id}
+        return iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), **(given | fields))
+
+    return make
+
+
+@pytest.fixture
+def alloc_paging(
+    iommufd: Context, mock_device: MockDevice, other_ioas: Ioas, uapi: Uapi
+) -> Callable[..., Hwpt]:
+    """Makes a HWPT of an IOAS with FAULT_ID_VALID and a fault_id."""
+
+    def make(fault_id: Any, **fields: Any) -> Hwpt:
+        given = {"flags": uapi.IOMMU_HWPT_FAULT_ID_VALID, "fault_id": fault_id}
+        return iommufd.hwpt_alloc(mock_device, other_ioas, **(given | fields))
+
+    return make
+
+
+@rule("hwpt_alloc.fault_id.nested")
+def test_nested_hwpt_with_a_fault_queue(
+    alloc_nested: Callable[..., Hwpt], fault_queue: FaultQueue, hwpt_type: HwptType
+) -> None:
+    """A nested HWPT with a fault queue, which it holds (iommufd_hwpt_alloc)."""
+    made = alloc_nested(fault_queue)
+    made.check_iotlb(0, hwpt_type.sample["iotlb"])
+    fault_queue.close()  # the file holds it too
+    with raises_errno(EBUSY):
+        fault_queue.destroy()
+    made.destroy()
+    fault_queue.destroy()
+
+
+@rule("hwpt_alloc.fault_id.nested.names_nothing")
+@pytest.mark.parametrize("number", NOTHING.values(), ids=NOTHING)
+def test_fault_id_names_nothing(alloc_nested: Callable[..., Hwpt], number: int) -> None:
+    """A fault_id that no object has: ENOENT (iommufd_get_fault)."""
+    with raises_errno(ENOENT):
+        alloc_nested(number)
+
+
+@rule("hwpt_alloc.fault_id.nested.other_type")
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_fault_id_of_another_type(
+    alloc_nested: Callable[..., Hwpt], kind: str, request: pytest.FixtureRequest
+) -> None:
+    """A fault_id that is no fault queue's: ENOENT (iommufd_get_fault)."""
+    wrong = request.getfixturevalue(OBJECTS[kind])
+    with raises_errno(ENOENT):
+        alloc_nested(wrong)
+
+
+@rule("hwpt_alloc.fault_id.paging")
+def test_hwpt_of_an_ioas_with_a_fault_queue(
+    alloc_paging: Callable[..., Hwpt], fault_queue: FaultQueue, *, paging_takes_fault_id: bool
+) -> None:
+    """A HWPT of an IOAS holds its queue; EOPNOTSUPP where it can have none (valid_flags)."""
+    if not paging_takes_fault_id:
+        with raises_errno(EOPNOTSUPP):
+            alloc_paging(fault_queue)
+        return
+    made = alloc_paging(fault_queue)
+    fault_queue.close()
+    with raises_errno(EBUSY):
+        fault_queue.destroy()
+    made.destroy()
+    fault_queue.destroy()
+
+
+@rule("hwpt_alloc.fault_id.paging.names_nothing")
+@pytest.mark.parametrize("number", NOTHING.values(), ids=NOTHING)
+def test_fault_id_names_nothing_with_an_ioas(
+    alloc_paging: Callable[..., Hwpt], number: int, *, paging_takes_fault_id: bool
+) -> None:
+    """A fault_id that no object has, with an IOAS: ENOENT; EOPNOTSUPP where it can have none."""
+    with raises_errno(ENOENT if paging_takes_fault_id else EOPNOTSUPP):
+        alloc_paging(number)
+
+
+@rule("hwpt_alloc.fault_id.paging.other_type")
+@pytest.mark.parametrize("kind", ["ioas", "device", "parent_hwpt", "destroyed"])
+def test_fault_id_of_another_type_with_an_ioas(
+    alloc_paging: Callable[..., Hwpt],
+    kind: str,
+    request: pytest.FixtureRequest,
+    *,
+    paging_takes_fault_id: bool,
+) -> None:
+    """A fault_id that is no fault queue's, with an IOAS: ENOENT, or EOPNOTSUPP likewise."""
+    wrong = request.getfixturevalue(OBJECTS[kind])
+    with raises_errno(ENOENT if paging_takes_fault_id else EOPNOTSUPP):
+        alloc_paging(wrong)
+
+
+@rule("hwpt_alloc.fault_id.paging.cut_off")
+@pytest.mark.parametrize("size", [24, 40])
+def test_fault_id_is_cut_off_with_an_ioas(
+    alloc_paging: Callable[..., Hwpt],
+    fault_queue: FaultQueue,
+    size: int,
+    *,
+    paging_takes_fault_id: bool,
+) -> None:
+    """A fault_id that is cut off is 0, with an IOAS: ENOENT, or EOPNOTSUPP likewise."""
+    with raises_errno(ENOENT if paging_takes_fault_id else EOPNOTSUPP):
+        alloc_paging(fault_queue, size=size)
+
+
+@rule("hwpt_alloc.fault_id.closed")
+def test_closed_fault_queue_is_still_one(
+    alloc_nested: Callable[..., Hwpt], fault_queue: FaultQueue
+) -> None:
+    """A queue whose file is closed is still an object, and held (iommufd_get_fault)."""
+    fault_queue.close()
+    made = alloc_nested(fault_queue)
+    with raises_errno(EBUSY):
+        fault_queue.destroy()
+    made.destroy()
+    fault_queue.destroy()
+
+
+@rule("hwpt_alloc.fault_id.shared")
+def test_fault_queue_may_be_shared(
+    alloc_nested: Callable[..., Hwpt], fault_queue: FaultQueue
+) -> None:
+    """HWPTs may share a queue; it is held until the last is destroyed (iommufd_hwpt_alloc)."""
+    first, second = alloc_nested(fault_queue), alloc_nested(fault_queue)
+    first.destroy()
+    fault_queue.close()
+    with raises_errno(EBUSY):
+        fault_queue.destroy()
+    second.destroy()
+    fault_queue.destroy()
+
+
+@rule("hwpt_alloc.fault_id.not_held_without_flag")
+def test_fault_queue_is_not_held_without_the_flag(
+    iommufd: Context, mock_device: MockDevice, ioas: Ioas, fault_queue: FaultQueue
+) -> None:
+    """Without FAULT_ID_VALID a queue is not the HWPT's (iommufd_hwpt_alloc)."""
+    iommufd.hwpt_alloc(mock_device, ioas, fault_id=fault_queue)
+    fault_queue.close()
+    fault_queue.destroy()
+
+
+@rule("hwpt_alloc.fault_id.gets_faults")
+@pytest.mark.parametrize("kind", ["nested", "paging"])
+def test_fault_queue_gets_the_faults(
+    iommufd: Context,
+    uapi: Uapi,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    fault_queue: FaultQueue,
+    kind: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    """The HWPT's faults come to its queue (iopf_handler)."""
+    if kind == "paging":
+        request.getfixturevalue("paging_fault_id")
+    made = request.getfixturevalue(f"alloc_{kind}")(fault_queue)
+    try:
+        mock_device.replace(made)
+    except IoctlError as error:
+        if error.errno == ENODEV:
+            absent("no HWPT with a fault queue can be attached (ENODEV): no CONFIG_IOMMU_IOPF")
+        raise
+    fault = {"dev_id": mock_device.id, "grpid": 0x66, "perm": 1, "addr": 0xDEAD_B000}
+    iommufd.test("trigger_iopf", trigger_iopf=fault)
+    process = iommufd.process
+    size = uapi.sizeof("iommu_hwpt_pgfault")
+    assert process.checked("read", fault_queue.fd, process.arena, size) == size
+    got = uapi.struct("iommu_hwpt_pgfault").load(process.read(process.arena, size))
+    assert (got.dev_id, got.grpid, got.addr) == (mock_device.id, 0x66, 0xDEAD_B000)
+    mock_device.replace(ioas)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Flags: each bit, with each kind of pt_id."""
+
+from __future__ import annotations
+
+from errno import EINVAL, EOPNOTSUPP
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import absent, raises_errno, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.uapi import Uapi
+
+# The header's names by bit; a bit whose name the header lacks must be refused.
+NAMES = {
+    0: "IOMMU_HWPT_ALLOC_NEST_PARENT",
+    1: "IOMMU_HWPT_ALLOC_DIRTY_TRACKING",
+    2: "IOMMU_HWPT_FAULT_ID_VALID",
+    3: "IOMMU_HWPT_ALLOC_PASID",
+}
+UNKNOWN_BITS = [*range(3, 9), 15, 16, 23, 24, 30, 31]
+PASID_COMBINATIONS = [
+    names for count in (1, 2) for names in combinations([NAMES[0], NAMES[1]], count)
+]
+
+
+@pytest.fixture(params=UNKNOWN_BITS, ids=[f"bit_{bit}" for bit in UNKNOWN_BITS])
+def unknown_flag(request: pytest.FixtureRequest, uapi: Uapi) -> int:
+    """A flag that the header does not define."""
+    if request.param in NAMES and uapi.has(NAMES[request.param]):
+        absent(f"the header defines bit {request.param} as {NAMES[request.param]}")
+    return int(1 << request.param)
+
+
+@rule("hwpt_alloc.flags.unknown")
+def test_unknown_flag(
+    iommufd: Context, mock_device: MockDevice, ioas: Ioas, unknown_flag: int
+) -> None:
+    """A bit that means nothing, with an IOAS: EOPNOTSUPP (iommufd_hwpt_paging_alloc)."""
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(mock_device, ioas, flags=unknown_flag)
+
+
+@rule("hwpt_alloc.flags.unknown_with_known")
+@pytest.mark.parametrize("known", [NAMES[0], NAMES[1]])
+def test_unknown_flag_with_a_known_one(
+    iommufd: Context, mock_device: MockDevice, ioas: Ioas, uapi: Uapi, known: str
+) -> None:
+    """A bit that means nothing beside one that does: EOPNOTSUPP (iommufd_hwpt_paging_alloc)."""
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(mock_device, ioas, flags=getattr(uapi, known) | 1 << 31)
+
+
+@rule("hwpt_alloc.flags.all_ones")
+def test_all_flags(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> None:
+    """All bits: EOPNOTSUPP (iommufd_hwpt_paging_alloc)."""
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(mock_device, ioas, flags=0xFFFF_FFFF)
+
+
+@rule("hwpt_alloc.flags.unknown_before_memory")
+@pytest.mark.usefixtures("failing_slab")
+def test_unknown_flag_is_found_before_anything_is_made(
+    iommufd: Context, mock_device: MockDevice, ioas: Ioas
+) -> None:
+    """The core refuses a bit before it allocates, not the driver (iommufd_hwpt_paging_alloc)."""
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(mock_device, ioas, flags=1 << 31, fail_nth=3)
+
+
+@rule("hwpt_alloc.flags.nested.unknown")
+def test_unknown_flag_of_a_nested(
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
+    unknown_flag: int,
+) -> None:
+    """A bit that means nothing, with a parent: EOPNOTSUPP (iommufd_hwpt_nested_alloc)."""
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=unknown_flag)
+
+
+@rule("hwpt_alloc.flags.nested.paging_only")
+@pytest.mark.parametrize("name", [NAMES[0], NAMES[1]])
+def test_paging_flag_of_a_nested(
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
+    uapi: Uapi,
+    name: str,
+) -> None:
+    """NEST_PARENT and DIRTY_TRACKING are not for nested ones: EOPNOTSUPP."""
+    flags = getattr(uapi, name)
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=flags)
+
+
+@rule("hwpt_alloc.flags.nested.all_ones")
+def test_all_flags_of_a_nested(
+    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType
+) -> None:
+    """All bits, with a parent: EOPNOTSUPP (iommufd_hwpt_nested_alloc)."""
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=0xFFFF_FFFF)
+
+
+@rule("hwpt_alloc.flags.dirty_unsupported")
+@pytest.mark.parametrize("parent", [False, True], ids=["alone", "with_nest_parent"])
+def test_dirty_tracking_without_support(
+    iommufd: Context, no_dirty_device: MockDevice, ioas: Ioas, uapi: Uapi, *, parent: bool
+) -> None:
+    """DIRTY_TRACKING for a device that cannot: EOPNOTSUPP (IOMMU_CAP_DIRTY_TRACKING)."""
+    flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+    flags |= uapi.IOMMU_HWPT_ALLOC_NEST_PARENT if parent else 0
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(no_dirty_device, ioas, flags=flags)
+
+
+@rule("hwpt_alloc.flags.dirty_unsupported_before_memory")
+@pytest.mark.usefixtures("failing_slab")
+def test_dirty_tracking_without_support_is_found_before_anything_is_made(
+    iommufd: Context, no_dirty_device: MockDevice, ioas: Ioas, uapi: Uapi
+) -> None:
+    """The core asks the device before it allocates, not the driver (iommufd_hwpt_paging_alloc)."""
+    flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(no_dirty_device, ioas, flags=flags, fail_nth=3)
+
+
+@rule("hwpt_alloc.flags.parent_with_fault_id")
+@pytest.mark.parametrize("dirty", [False, True], ids=["alone", "with_dirty_tracking"])
+def test_parent_has_no_fault_queue(
+    iommufd: Context,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    fault_queue: FaultQueue,
+    uapi: Uapi,
+    *,
+    dirty: bool,
+) -> None:
+    """NEST_PARENT and FAULT_ID_VALID exclude each other: EOPNOTSUPP (iommufd_hwpt_paging_alloc)."""
+    flags = uapi.IOMMU_HWPT_ALLOC_NEST_PARENT | uapi.IOMMU_HWPT_FAULT_ID_VALID
+    flags |= uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING if dirty else 0
+    with raises_errno(EOPNOTSUPP):
+        iommufd.hwpt_alloc(mock_device, ioas, flags=flags, fault_id=fault_queue)
+
+
+# ---- IOMMU_HWPT_ALLOC_PASID ----
+
+
+@pytest.fixture
+def pasid_device(
+    mock_devices: Callable[..., MockDevice], other_ioas: Ioas, alloc_pasid: int
+) -> MockDevice:
+    """A mock device with PASIDs."""
+    assert alloc_pasid
+    return mock_devices(other_ioas, pasid=True)
+
+
+@rule("hwpt_alloc.pasid.paging")
+@pytest.mark.parametrize("names", [(), *PASID_COMBINATIONS], ids=["alone", "nest", "dirty", "both"])
+def test_pasid_flag(
+    iommufd: Context,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    uapi: Uapi,
+    alloc_pasid: int,
+    names: tuple[str, ...],
+) -> None:
+    """ALLOC_PASID goes with the other flags, on any device (iommufd_hwpt_paging_alloc)."""
+    flags = alloc_pasid | sum(getattr(uapi, name) for name in names)
+    iommufd.hwpt_alloc(mock_device, ioas, flags=flags).destroy()
+
+
+@rule("hwpt_alloc.pasid.with_fault_id")
+def test_pasid_flag_with_a_fault_queue(
+    iommufd: Context,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    fault_queue: FaultQueue,
+    uapi: Uapi,
+    alloc_pasid: int,
+) -> None:
+    """ALLOC_PASID goes with DIRTY_TRACKING and a fault queue (iommufd_hwpt_paging_alloc)."""
+    flags = alloc_pasid | uapi.IOMMU_HWPT_FAULT_ID_VALID | uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+    iommufd.hwpt_alloc(mock_device, ioas, flags=flags, fault_id=fault_queue).destroy()
+
+
+@rule("hwpt_alloc.pasid.nested")
+def test_pasid_flag_of_a_nested(
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
+    alloc_pasid: int,
+) -> None:
+    """ALLOC_PASID is for nested ones too (iommufd_hwpt_nested_alloc)."""
+    data = hwpt_type.valid(iotlb=8)
+    iommufd.hwpt_alloc(mock_device, parent_hwpt, data, flags=alloc_pasid).check_iotlb(0, 8)
+
+
+@pytest.fixture(params=["paging", "nested", "viommu"])
+def source(
+    request: pytest.FixtureRequest,
+    iommufd: Context,
+    pasid_device: MockDevice,
+    ioas: Ioas,
+    hwpt_type: HwptType,
+    uapi: Uapi,
+) -> tuple[Any, ...]:
+    """The pt_id and data of a HWPT of each kind, for the device with PASIDs."""
+    if request.param == "paging":
+        return (ioas,)
+    parent = iommufd.hwpt_alloc(pasid_device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_NEST_PARENT)
+    if request.param == "nested":
+        return parent, hwpt_type.valid()
+    return iommufd.viommu_alloc(pasid_device, parent), hwpt_type.valid()
+
+
+@rule("hwpt_alloc.pasid.attach")
+def test_pasid_flag_allows_attaching_to_a_pasid(
+    iommufd: Context,
+    pasid_device: MockDevice,
+    ioas: Ioas,
+    source: tuple[Any, ...],
+    alloc_pasid: int,
+) -> None:
+    """Only with ALLOC_PASID may a PASID be attached: else EINVAL (iommufd_hwpt_pasid_compat)."""
+    device = pasid_device.selftest
+    pasid_device.replace(iommufd.hwpt_alloc(pasid_device, ioas, flags=alloc_pasid))
+    without = iommufd.hwpt_alloc(pasid_device, *source)
+    with raises_errno(EINVAL):
+        iommufd.test("pasid_attach", device, pasid_attach={"pasid": 7, "pt_id": without.id})
+    given = iommufd.hwpt_alloc(pasid_device, *source, flags=alloc_pasid)
+    iommufd.test("pasid_attach", device, pasid_attach={"pasid": 7, "pt_id": given.id})
+    iommufd.test("pasid_detach", device, pasid_detach={"pasid": 7})

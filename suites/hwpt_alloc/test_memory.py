@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Failures that the kernel makes on purpose: the nth point in the call that can fail does."""
+
+from __future__ import annotations
+
+from errno import EINVAL, ENOENT, ENOMEM
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import IoctlError, raises_errno, rule
+from pytest_iommufd.iommufd import Ioas
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptType, MockDevice
+    from pytest_iommufd.uapi import Uapi
+
+TARGETS = {"ioas": "other_ioas", "parent": "parent_hwpt", "viommu": "viommu"}
+# More points than any of the calls has.
+POINTS = 12
+
+
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest) -> Any:
+    """What a HWPT is made from, and nothing else holds."""
+    return request.getfixturevalue(TARGETS[request.param])
+
+
+@pytest.fixture
+def fields(target: Any, hwpt_type: HwptType, iommufd: Context) -> dict[str, Any]:
+    """The fields besides dev_id and pt_id that make a HWPT of the target."""
+    if isinstance(target, Ioas):
+        return {}
+    data = hwpt_type.valid()
+    uptr = iommufd.put(data.content)
+    return {"data_type": data.type, "data_len": len(data.content), "data_uptr": uptr}
+
+
+@rule("hwpt_alloc.failure.device_lookup")
+def test_first_lookup_is_the_device(
+    iommufd: Context, mock_device: MockDevice, target: Any, fields: dict[str, Any]
+) -> None:
+    """The first lookup is dev_id's; it fails as if the id were unknown: ENOENT."""
+    with raises_errno(ENOENT):
+        iommufd.hwpt_alloc(mock_device, target, fail_nth=1, **fields)
+    target.destroy()
+
+
+@rule("hwpt_alloc.failure.pt_lookup")
+def test_second_lookup_is_the_pt(
+    iommufd: Context, mock_device: MockDevice, target: Any, fields: dict[str, Any]
+) -> None:
+    """The second lookup is pt_id's; it fails as if the id were unknown: EINVAL."""
+    with raises_errno(EINVAL):
+        iommufd.hwpt_alloc(mock_device, target, fail_nth=2, **fields)
+    target.destroy()
+
+
+@rule("hwpt_alloc.failure.fault_lookup")
+def test_last_lookup_is_the_fault_queue(
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
+    fault_queue: FaultQueue,
+    uapi: Uapi,
+) -> None:
+    """The third lookup is fault_id's, after the HWPT is made: ENOENT, and it is undone."""
+    failed = set()
+    for nth in range(3, POINTS):
+        try:
+            made = iommufd.hwpt_alloc(
+                mock_device,
+                parent_hwpt,
+                hwpt_type.valid(),
+                flags=uapi.IOMMU_HWPT_FAULT_ID_VALID,
+                fault_id=fault_queue,
+                fail_nth=nth,
+            )
+        except IoctlError as error:
+            failed.add(error.errno)
+        else:
+            made.destroy()
+    assert failed == {ENOENT}
+    fault_queue.close()
+    fault_queue.destroy()
+    parent_hwpt.destroy()
+
+
+@rule("hwpt_alloc.failure.memory_object")
+@pytest.mark.usefixtures("failing_slab")
+def test_no_memory_for_the_object(
+    iommufd: Context,
+    mock_device: MockDevice,
+    target: Any,
+    fields: dict[str, Any],
+) -> None:
+    """The first thing made is the object: ENOMEM, and nothing is held (iommufd_object_alloc)."""
+    with raises_errno(ENOMEM):
+        iommufd.hwpt_alloc(mock_device, target, fail_nth=3, **fields)
+    target.destroy()
+
+
+@rule("hwpt_alloc.failure.memory_driver")
+@pytest.mark.usefixtures("failing_slab")
+def test_no_memory_at_any_point(
+    iommufd: Context,
+    mock_device: MockDevice,
+    target: Any,
+    fields: dict[str, Any],
+) -> None:
+    """Wherever memory fails: ENOMEM, or the call gets along; nothing is held afterwards."""
+    failures = 0
+    for nth in range(3, POINTS):
+        try:
+            iommufd.hwpt_alloc(mock_device, target, fail_nth=nth, **fields).destroy()
+        except IoctlError as error:
+            assert error.errno == ENOMEM, error  # noqa: PT017 - others are successes
+            failures += 1
+    assert failures >= 2, "the object and the driver's domain both need memory"
+    target.destroy()
