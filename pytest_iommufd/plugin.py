@@ -198,7 +198,7 @@ def pytest_runtest_makereport(
             report.longrepr = str(error.value)
         calls = item.stash.get(CALLS_KEY, [])
         if calls:
-            report.sections.append(("iommufd calls", "\n".join(calls[-12:])))
+            report.sections.append(("iommufd calls", "\n".join(map(str, calls[-12:]))))
         if error and stops:
             item.session.shouldfail = (
                 f"kernel {_kernel_of(item)} cannot be tested: {str(error.value).splitlines()[0]}"

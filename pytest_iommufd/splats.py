@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING, Self
 
@@ -50,8 +49,7 @@ class SplatWatch:
     ) -> None:
         if self._machine is None or isinstance(error, MachineLost | KeyboardInterrupt):
             return
-        with contextlib.suppress(MachineLost) if error else contextlib.nullcontext():
-            self._machine.sync_log()
+        # complete up to the last answer: what was printed during a call came before it
         splats = find_splats(self._machine.log[self._begin :])
         unexpected = [
             splat

@@ -17,6 +17,7 @@
 #define MAX_REPEAT 1000000u
 #define MAX_THREADS 64u
 #define MAX_WORKERS 256u
+#define WORKER_FDS 1000 /* a worker's own descriptors are from here on */
 #define ARENA_SIZE (1u << 20) /* scratch memory of each worker, for structs */
 
 struct frame {

@@ -15,6 +15,7 @@ VERSION = 1
 HEADER = struct.Struct("<IHHI")
 MAX_FRAME = 16 << 20
 MAX_WORKERS = 256
+WORKER_FDS = 1000  # a worker's own descriptors are from here on
 NO_STATUS = 0xFFFFFFFF
 
 _OP = struct.Struct("<BBHIII")

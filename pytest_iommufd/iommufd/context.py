@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from errno import ENOTTY
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -27,6 +28,25 @@ DEVICE = "/dev/iommu"
 # In the arena: a slot for the ioctl's own struct, then data that structs point to.
 _STRUCT_ROOM = 1 << 16
 _ALIGN = 64
+
+
+@dataclass
+class Call:
+    """An ioctl as it was made, for reports; it is put into words only when one is.
+
+    Attributes:
+        ioctl: its name.
+        argument: its struct, with what the kernel wrote once it has returned; or a bare pointer.
+        outcome: "OK", or the errno's name.
+    """
+
+    ioctl: str
+    argument: Struct | int
+    outcome: str = "did not return"
+
+    def __str__(self) -> str:
+        shown = f"{self.argument:#x}" if isinstance(self.argument, int) else repr(self.argument)
+        return f"{self.ioctl}({shown}) = {self.outcome}"
 
 
 class IoctlError(OSError):
@@ -83,14 +103,14 @@ class Context:
 
     Attributes:
         fd: the file descriptor in the process.
-        calls: the last ioctls as text, for reports.
+        calls: the ioctls made, for reports.
     """
 
     def __init__(self, process: Process, uapi: Uapi) -> None:
         self.process = process
         self.uapi = uapi
         self.fd = process.open(DEVICE)
-        self.calls: list[str] = []
+        self.calls: list[Call] = []
         self._data_at = process.arena + _STRUCT_ROOM
 
     # ---- the ground ----
@@ -151,19 +171,16 @@ class Context:
         )
         if write:
             program.read(address, struct.sizeof)
-        results = self.process.run(program, seconds=seconds, during=f"{ioctl.name} with {struct!r}")
+        made = Call(ioctl.name, struct if write else address)
+        self.calls.append(made)
+        results = self.process.run(program, seconds=seconds, during=made)
         result = results[call.index]
         if write:
             back = results[-1]
             if results[call.index - 1].errno or back.errno:
                 raise MemoryError(f"the struct cannot be at {address:#x}: not mapped")
             struct.load(back.data)
-        outcome = errno_name(result.errno) if result.errno else "OK"
-        self.calls.append(
-            f"{ioctl.name}({struct!r}) = {outcome}"
-            if write
-            else f"{ioctl.name}({address:#x}) = {outcome}"
-        )
+        made.outcome = errno_name(result.errno) if result.errno else "OK"
         if result.errno:
             raise IoctlError(result.errno, ioctl.name, struct if write else None)
         return struct

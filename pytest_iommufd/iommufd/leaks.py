@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
+import os
 from errno import EFAULT
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.agent.protocol import WORKER_FDS, Program
 from pytest_iommufd.iommufd.context import DEVICE
+from pytest_iommufd.machine.process import AT_FDCWD
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
+    from pytest_iommufd.agent.protocol import Ref, Result
     from pytest_iommufd.iommufd.context import Context
     from pytest_iommufd.iommufd.memory import Buffer
-    from pytest_iommufd.machine import Machine, Process
+    from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
 # selftest.c registers its devices on a bus of its own
 MOCK_DEVICES = "/sys/bus/iommufd_mock/devices"
-_AT_FDCWD = -100
-_O_RDWR = 2
-_O_DIRECTORY = 0o200000
+_FIRST_FD = 3
+_LISTING = 4096  # bytes of directory entries; more devices than fit are not told apart
 
 
 class LeakError(AssertionError):
@@ -31,8 +33,9 @@ class Ledger:
     """What a test's process has opened and mapped, to be settled at its end.
 
     Attributes:
+        process: the process.
         contexts: contexts it opened.
-        buffers: memory it mapped and that is still mapped whole.
+        buffers: memory it mapped.
     """
 
     def __init__(self, process: Process, uapi: Uapi) -> None:
@@ -41,101 +44,89 @@ class Ledger:
         self.contexts: list[Context] = []
         self.buffers: list[Buffer] = []
 
-    def settle(self) -> None:
-        """Close the contexts, and have the kernel count the references of the buffers' pages.
+    def settle(self, devices: Devices) -> None:
+        """Close all files; have the kernel count page references and mock devices.
+
+        One round trip does it all. Other processes that hold the contexts must have been ended.
+
+        Args:
+            devices: the mock devices that were there before.
 
         Raises:
-            LeakError: a page is still pinned.
+            LeakError: a page is still pinned, or a mock device is left.
         """
         program = Program()
+        # all that the test has opened: a fault queue's file keeps its context, too
+        program.syscall("close_range", _FIRST_FD, WORKER_FDS - 1, 0)
         for context in self.contexts:
-            if context.fd >= 0:
-                program.syscall("close", context.fd)
-                context.fd = -1
-        checks = []
-        if self.buffers:
-            arena = self.process.arena
-            path = DEVICE.encode() + b"\0"
-            program.write(arena, path)
-            fd = program.syscall("openat", _AT_FDCWD, arena, _O_RDWR, 0, must=True)
-            command = self.uapi.ioctl("IOMMU_TEST_CMD")
-            for buffer in self.buffers:
-                struct = self.uapi.struct(
-                    command.struct,
-                    op=self.uapi.IOMMU_TEST_OP_MD_CHECK_REFS,
-                    check_refs={"length": buffer.size, "uptr": buffer.address, "refs": 0},
-                )
-                struct["size"] = struct.sizeof
-                program.write(arena, bytes(struct))
-                checks.append((buffer, program.syscall("ioctl", fd, command.number, arena)))
-            program.syscall("close", fd)
-        if not len(program):
-            return
-        results = self.process.run(program, during="closing contexts and counting page references")
-        for buffer, check in checks:
+            context.fd = -1
+        checks = self._count_references(program) if self.buffers else {}
+        listed = _list_devices(program, self.process)
+        results = self.process.run(program, during="closing contexts and looking for leaks")
+        for buffer, check in checks.items():
+            error = results[check.index].errno
             # EFAULT: the test has unmapped or protected a part, which cannot be counted then
-            if results[check.index].errno not in (0, EFAULT):
+            if error not in (0, EFAULT):
                 raise LeakError(
                     f"pages of {buffer!r} are still pinned after all contexts were closed "
-                    f"(MD_CHECK_REFS: {errno_name(results[check.index].errno)})"
+                    f"(MD_CHECK_REFS: {errno_name(error)})"
                 )
-
-
-class Inspector:
-    """Looks from a process of its own, which makes no iommufd call."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._process: Process | None = None
-        self._fd = -1
-        self._boot = 0
-        self._before: int | None = None
-
-    def check_mock_devices(self) -> None:
-        """Tell that no mock device is left.
-
-        Raises:
-            LeakError: there are some.
-        """
-        if not self._machine.running:
-            return  # nothing outlives the machine
-        count = self._count()
-        if self._before is None:
-            self._before = count
-        if count > self._before:
-            left, self._before = count - self._before, count
+        left = devices.update(_count_devices(results, listed))
+        if left > 0:
             raise LeakError(f"{left} mock devices are left in {MOCK_DEVICES}")
 
-    def start(self) -> None:
-        """Remember how many there are: none, unless this machine's kernel is shared."""
-        if self._boot != self._machine.boots or not self._machine.running:
-            self._process = None
-        if self._process is None:
-            self._process = self._machine.process()
-            self._boot = self._machine.boots
-            try:
-                self._fd = self._process.open(MOCK_DEVICES, _O_DIRECTORY)
-            except OSError:
-                self._fd = -1  # no sysfs: nothing to count
-            self._before = self._count()
+    def _count_references(self, program: Program) -> dict[Buffer, Ref]:
+        arena = self.process.arena
+        program.write(arena, DEVICE.encode() + b"\0")
+        fd = program.syscall("openat", AT_FDCWD, arena, os.O_RDWR, 0)
+        command = self.uapi.ioctl("IOMMU_TEST_CMD")
+        checks = {}
+        for buffer in self.buffers:
+            struct = self.uapi.struct(
+                command.struct,
+                op=self.uapi.IOMMU_TEST_OP_MD_CHECK_REFS,
+                check_refs={"length": buffer.size, "uptr": buffer.address, "refs": 0},
+            )
+            struct["size"] = struct.sizeof
+            program.write(arena, bytes(struct))
+            checks[buffer] = program.syscall("ioctl", fd, command.number, arena)
+        program.syscall("close", fd)
+        return checks
 
-    @property
-    def process(self) -> Process | None:
-        """Its process."""
-        return self._process
 
-    def _count(self) -> int:
-        if self._process is None or self._fd < 0:
-            return 0
-        process = self._process
+class Devices:
+    """How many mock devices a kernel has, so that a test is blamed for its own only.
+
+    Args:
+        process: one under that kernel, before the first test.
+    """
+
+    def __init__(self, process: Process) -> None:
         program = Program()
-        program.syscall("lseek", self._fd, 0, 0)
-        program.syscall("getdents64", self._fd, process.arena, 4096)
-        program.read(process.arena, 4096)
-        _, listed, content = process.run(program, during=f"listing {MOCK_DEVICES}")
-        return sum(
-            1 for name in _names(content.data[: max(0, listed.ret)]) if name not in (b".", b"..")
-        )
+        listed = _list_devices(program, process)
+        results = process.run(program, during=f"listing {MOCK_DEVICES}")
+        self._count = _count_devices(results, listed)
+
+    def update(self, count: int) -> int:
+        """Take note of a new count; returns how many more they are."""
+        more, self._count = count - self._count, count
+        return more
+
+
+def _list_devices(program: Program, process: Process) -> Ref:
+    arena = process.arena
+    program.write(arena, MOCK_DEVICES.encode() + b"\0")
+    fd = program.syscall("openat", AT_FDCWD, arena, os.O_DIRECTORY, 0)
+    listed = program.syscall("getdents64", fd, arena, _LISTING)
+    program.read(arena, _LISTING)
+    program.syscall("close", fd)
+    return listed
+
+
+def _count_devices(results: list[Result], listed: Ref) -> int:
+    size = max(0, results[listed.index].ret)  # without sysfs there is nothing to list
+    names = _names(results[listed.index + 1].data[:size])
+    return len([name for name in names if name not in (b".", b"..")])
 
 
 def _names(entries: bytes) -> list[bytes]:

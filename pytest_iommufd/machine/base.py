@@ -194,7 +194,7 @@ class Machine(abc.ABC):
         return self._adopt(worker, self._ask(request, "forking a process"))
 
     def run(
-        self, process: Process, payload: bytes, *, many: bool, seconds: float | None, during: str
+        self, process: Process, payload: bytes, *, many: bool, seconds: float | None, during: object
     ) -> bytes:
         """Run a program, or several in parallel; Process has the methods for that."""
         kind = FrameType.PARALLEL if many else FrameType.RUN
@@ -253,7 +253,7 @@ class Machine(abc.ABC):
         self._processes[worker] = process
         return process
 
-    def _ask(self, request: Frame, during: str, *, seconds: float | None = None) -> Frame:
+    def _ask(self, request: Frame, during: object, *, seconds: float | None = None) -> Frame:
         if not self._stream:
             raise StreamLost("the machine is not running any more", during=during)
         if len(request.payload) > MAX_FRAME:
@@ -277,7 +277,7 @@ class Machine(abc.ABC):
                 self.stop()
             raise
 
-    def _answer(self, request: Frame, deadline: float, during: str) -> Frame:
+    def _answer(self, request: Frame, deadline: float, during: object) -> Frame:
         assert self._stream  # noqa: S101 - for the type checker: _ask() has looked
         while True:
             frame = self._stream.receive(deadline)
@@ -306,7 +306,7 @@ class Machine(abc.ABC):
             process.note_death(parse_status(frame.payload))
         return process
 
-    def _lost(self, what: str, during: str) -> MachineLost:
+    def _lost(self, what: str, during: object) -> MachineLost:
         """Say why the stream ended, and clear up."""
         # the console is written by another process: give its last words a moment
         time.sleep(0.05)
@@ -320,7 +320,7 @@ class Machine(abc.ABC):
             return GuestExited(f"the machine {status}", console=console, during=during)
         return StreamLost(what, console=console, during=during)
 
-    def _hung(self, request: Frame, limit: float, during: str) -> CallHung:
+    def _hung(self, request: Frame, limit: float, during: object) -> CallHung:
         """Find out what hangs, get rid of it, and say so."""
         what = f"no answer within {limit:g} s"
         if request.type in (FrameType.RUN, FrameType.PARALLEL, FrameType.FORK):

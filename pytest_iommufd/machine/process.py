@@ -74,14 +74,14 @@ class Process:
         return self.machine.hello.numbers
 
     def run(
-        self, program: Program, *, seconds: float | None = None, during: str = ""
+        self, program: Program, *, seconds: float | None = None, during: object = ""
     ) -> list[Result]:
         """Run a program in one round trip.
 
         Args:
             program: what to do.
             seconds: its deadline; by default the machine's.
-            during: how to call it in a verdict.
+            during: what a verdict calls it, by str().
 
         Returns:
             One result for each op.
@@ -101,7 +101,7 @@ class Process:
         return program.decode(memoryview(payload))[0]
 
     def run_parallel(
-        self, programs: Sequence[Program], *, seconds: float | None = None, during: str = ""
+        self, programs: Sequence[Program], *, seconds: float | None = None, during: object = ""
     ) -> list[list[Result]]:
         """Run programs in threads of this process that start together.
 

@@ -17,6 +17,7 @@ KERNEL_ARGUMENTS = (
     "panic=-1",  # with -no-reboot, QEMU exits at a panic
     "oops=panic",  # after an oops nothing that a test says can be trusted
     "unknown_nmi_panic",  # an NMI has a kernel that hangs say where it is
+    "idle=halt",  # QEMU emulates mwait by a busy loop
     "rdinit=/init",
     "random.trust_cpu=on",
     "tsc=reliable",  # else a slow clock may be chosen under emulation

@@ -13,11 +13,11 @@ class Verdict(Exception):  # noqa: N818 - each is what happened to the kernel, n
         during: the call or calls that were under way.
     """
 
-    def __init__(self, what: str, *, console: str = "", during: str = "") -> None:
+    def __init__(self, what: str, *, console: str = "", during: object = "") -> None:
         super().__init__(what)
         self.what = what
         self.console = console
-        self.during = during
+        self.during = str(during)
 
     def __str__(self) -> str:
         parts = [self.what]
@@ -59,7 +59,7 @@ class ProcessDied(Verdict):
         status: the wait status, None when nobody knows it.
     """
 
-    def __init__(self, what: str, *, status: int | None, during: str = "") -> None:
+    def __init__(self, what: str, *, status: int | None, during: object = "") -> None:
         super().__init__(what, during=during)
         self.status = status
 

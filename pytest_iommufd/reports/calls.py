@@ -3,4 +3,6 @@
 
 import pytest
 
-CALLS_KEY = pytest.StashKey[list[str]]()
+from pytest_iommufd.iommufd.context import Call
+
+CALLS_KEY = pytest.StashKey[list[Call]]()

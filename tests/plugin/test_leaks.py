@@ -53,16 +53,19 @@ def test_what_is_left_open_is_cleaned_up(run: Callable[..., pytest.RunResult]) -
 LEFT = """
 from pytest_iommufd.iommufd import Context
 
-def test_leaves_a_device_where_none_is_ended(process, _inspector, uapi):
-    context = Context(_inspector.process, uapi)
+def test_leaves_a_device_in_a_process_that_nobody_knows(process, uapi):
+    other = process.machine.process()
+    context = Context(other, uapi)
     context.mock_device(context.ioas_alloc())
+    del process.machine._processes[other.worker]
 
 def test_after_the_device(iommufd, mock_device):
     pass
 
 def test_leaves_pages_pinned_by_a_fork(process, ioas, mock_device, buffer):
     ioas.map(buffer)
-    process.fork()
+    hidden = process.fork()
+    del process.machine._processes[hidden.worker]
 
 def test_after_the_pages(ioas, mock_device, buffer):
     ioas.map(buffer)
@@ -76,7 +79,7 @@ def test_what_is_left_in_the_kernel_fails_the_test_that_left_it(
     result.assert_outcomes(passed=4, errors=2)
     result.stdout.fnmatch_lines(
         [
-            "*_ ERROR at teardown of test_leaves_a_device_where_none_is_ended[[]*",
+            "*_ ERROR at teardown of test_leaves_a_device_in_a_process_that_nobody_knows[[]*",
             "*1 mock devices are left in /sys/bus/iommufd_mock/devices*",
             "*_ ERROR at teardown of test_leaves_pages_pinned_by_a_fork[[]*",
             "*are still pinned after all contexts were closed*",
