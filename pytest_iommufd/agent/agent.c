@@ -31,9 +31,10 @@
 
 /* Names that the host may use; the numbers differ between architectures. */
 #define SYSCALLS(S)                                                                            \
-	S(capget) S(capset) S(close) S(close_range) S(dup) S(eventfd2) S(exit_group) S(fallocate) S(fcntl)    \
-	S(ftruncate) S(getdents64) S(getpid) S(gettid) S(ioctl) S(kill) S(lseek) S(madvise)    \
-	S(memfd_create) S(mlock) S(mmap) S(mprotect) S(mremap) S(munlock) S(munmap)            \
+	S(capget) S(capset) S(close) S(close_range) S(dup) S(eventfd2) S(exit_group)           \
+	S(fallocate) S(fcntl) S(ftruncate) S(getdents64) S(getpid) S(gettid) S(ioctl)          \
+	S(kill) S(lseek) S(madvise) S(memfd_create) S(mlock) S(mmap) S(mprotect) S(mremap)      \
+	S(munlock) S(munmap)                                                                   \
 	S(nanosleep) S(openat) S(pipe2) S(ppoll) S(prctl) S(pread64) S(prlimit64) S(pwrite64)  \
 	S(read) S(readlinkat) S(sched_setaffinity) S(setresgid) S(setresuid) S(unlinkat)       \
 	S(unshare) S(userfaultfd) S(wait4) S(write)
