@@ -63,17 +63,18 @@ class Ledger:
         checks = self._count_references(program) if self.buffers else {}
         listed = _list_devices(program, self.process)
         results = self.process.run(program, during="closing contexts and looking for leaks")
-        for buffer, check in checks.items():
-            error = results[check.index].errno
-            # EFAULT: the test has unmapped or protected a part, which cannot be counted then
-            if error not in (0, EFAULT):
-                raise LeakError(
-                    f"pages of {buffer!r} are still pinned after all contexts were closed "
-                    f"(MD_CHECK_REFS: {errno_name(error)})"
-                )
-        left = devices.update(_count_devices(results, listed))
-        if left > 0:
-            raise LeakError(f"{left} mock devices are left in {MOCK_DEVICES}")
+        # EFAULT: the test has unmapped or protected a part, which cannot be counted then
+        left = [
+            f"pages of {buffer!r} are still pinned after all contexts were closed "
+            f"(MD_CHECK_REFS: {errno_name(results[check.index].errno)})"
+            for buffer, check in checks.items()
+            if results[check.index].errno not in (0, EFAULT)
+        ]
+        more = devices.update(_count_devices(results, listed))
+        if more > 0:
+            left.append(f"{more} mock devices are left in {MOCK_DEVICES}")
+        if left:
+            raise LeakError("; ".join(left))
 
     def _count_references(self, program: Program) -> dict[Buffer, Ref]:
         arena = self.process.arena
