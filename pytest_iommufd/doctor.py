@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MEMINFO = Path("/proc/meminfo")
+_LISTS = Path("/var/lib/apt/lists")
 _MIB = 1 << 20
 # What the agent takes: it is compiled for each kernel's structs, whoever built the kernel.
 _AGENT = ("gcc", "static libc")
@@ -200,7 +201,7 @@ def check_kernels() -> Finding:
     return Finding(
         "kernels",
         State.NOTE,
-        "none built yet; the first run builds what it needs, or",
+        "none built yet; a run builds what it needs",
         "pytest-iommufd kernel build 6.12",
     )
 
@@ -278,4 +279,6 @@ def _install(names: list[str]) -> str:
     if not shutil.which("apt-get"):
         return f"install what Debian calls {packages}"
     sudo = "" if os.geteuid() == 0 else "sudo "
-    return f"{sudo}apt-get install -y --no-install-recommends {packages}"
+    # A fresh machine has no package lists, and then apt-get knows no package.
+    update = "" if any(_LISTS.glob("*_Packages*")) else f"{sudo}apt-get update && "
+    return f"{update}{sudo}apt-get install -y --no-install-recommends {packages}"
