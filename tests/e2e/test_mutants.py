@@ -12,26 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd.kernel import rebuild_module, resolve
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SOURCE = "hw_pagetable.c"
-# The mutated module takes the place of the kernel's in the run under test.
-CONFTEST = """
-import dataclasses
-from pathlib import Path
-import pytest_iommufd.lab as lab
-
-resolve = lab.resolve
-
-def mutated(spec, **options):
-    modules = tuple(Path(line) for line in Path({modules!r}).read_text().splitlines())
-    return dataclasses.replace(resolve(spec, **options), modules=modules)
-
-lab.resolve = mutated
-"""
 
 
 @dataclass(frozen=True)
@@ -111,19 +96,30 @@ MUTANTS = (
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_rule_notices(mutant: Mutant, pytester: pytest.Pytester) -> None:
-    modules = rebuild_module(resolve(mutant.spec), mutant.apply, pytester.path / "modules")
-    listed = pytester.path / "modules.txt"
-    listed.write_text("\n".join(map(str, modules)))
-    (pytester.path / "mutated.py").write_text(CONFTEST.format(modules=str(listed)))
-    pytester.syspathinsert()
+def test_a_rule_notices(mutant: Mutant, run_edited: Callable[..., pytest.RunResult]) -> None:
     rules = mutant.rules.split()
-    result = pytester.runpytest_subprocess(
-        *("-p", "mutated", "-p", "no:cacheprovider", "--tb=line", "--kernel", mutant.spec),
-        *(f"--rule=hwpt_alloc.{rule}" for rule in rules),
-        *("--pyargs", "pytest_iommufd.suites.hwpt_alloc"),
-    )
+    chosen = [f"--rule=hwpt_alloc.{rule}" for rule in rules]
+    result = run_edited(mutant.spec, mutant.apply, *chosen)
     violated = re.findall(
         r"^hwpt_alloc\.(\S+) +(?:violated|crashed)", result.stdout.str(), re.MULTILINE
     )
     assert set(violated) == set(rules)
+
+
+def test_a_kernel_without_iommufd_test_is_told_so(
+    run_edited: Callable[..., pytest.RunResult],
+) -> None:
+    def leave_out(folder: Path) -> None:
+        path = folder / "main.c"
+        path.write_text(path.read_text().replace("#ifdef CONFIG_IOMMUFD_TEST", "#if 0"))
+
+    result = run_edited("6.12", leave_out)
+    assert result.ret != 0
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "kernel 6.12 has iommufd without iommufd_test: IOMMU_TEST_CMD gives ENOTTY",
+            "expected: CONFIG_IOMMUFD_TEST=y*",
+            "to mend it: *",
+        ]
+    )
