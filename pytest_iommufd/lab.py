@@ -12,8 +12,9 @@ from pytest_iommufd.agent import build
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.iommufd.context import DEVICE
-from pytest_iommufd.kernel import resolve
-from pytest_iommufd.machine import accel
+from pytest_iommufd.kernel import ready, resolve
+from pytest_iommufd.kernel.progress import default
+from pytest_iommufd.machine import accel, qemu
 from pytest_iommufd.machine.local import LocalMachine
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS, VirtualMachine
 from pytest_iommufd.uapi import Uapi, errno_name
@@ -74,7 +75,6 @@ class Bench:
     def _machine(self, settings: Settings) -> Machine:
         if self.kernel.image is None:
             return LocalMachine(self.agent, call_seconds=settings.call_seconds)
-        _need_qemu()
         return VirtualMachine(
             self.kernel.image,
             self.kernel.modules,
@@ -147,9 +147,26 @@ class Lab:
             Problem: the kernel or something that it needs is not to be had.
         """
         if spec not in self._benches:
+            self._need_tools(spec)
             kernel = resolve(spec, cache=self.settings.cache, progress=self._progress)
             self._benches[spec] = Bench(kernel, self.settings)
         return self._benches[spec]
+
+    def _need_tools(self, spec: str) -> None:
+        """Have all that a kernel takes, at once: one stop for who must install it by hand."""
+        if spec == "running":
+            return
+        from pytest_iommufd.kernel import tools  # noqa: PLC0415 - costly, and mostly not needed
+
+        names = [qemu.PROGRAM]
+        if ready(spec, self.settings.cache) is None:
+            names += [*tools.KERNEL_BUILD, *tools.UNPACK]
+        if tools.missing(*names):
+            progress = self._progress or default()
+            try:
+                tools.ensure(*names, progress=progress)
+            finally:
+                progress.done()
 
     @property
     def benches(self) -> Iterable[Bench]:
@@ -160,13 +177,6 @@ class Lab:
         """Stop all machines."""
         for bench in self._benches.values():
             bench.machine.stop()
-
-
-def _need_qemu() -> None:
-    from pytest_iommufd.kernel import tools  # noqa: PLC0415 - costly, and mostly not needed
-    from pytest_iommufd.machine.qemu import PROGRAM  # noqa: PLC0415
-
-    tools.ensure(PROGRAM)
 
 
 def _check_hello(kernel: Kernel, uapi: Uapi, hello: Hello) -> None:

@@ -90,7 +90,9 @@ def ensure(*names: str, progress: Progress | None = None) -> None:
         raise Problem(what, mend=f"install what Debian calls {' '.join(wanted)}")
     if os.geteuid() != 0 or os.environ.get(NO_INSTALL):
         sudo = "" if os.geteuid() == 0 else "sudo "
-        raise Problem(what, mend=sudo + " ".join(install))
+        # a fresh machine has no package lists, and then apt-get knows no package
+        update = "" if all(map(_offered, wanted)) else f"{sudo}apt-get update && "
+        raise Problem(what, mend=f"{update}{sudo}{' '.join(install)}")
     _install(install, wanted, what, progress or Silent())
     if still := missing(*absent):
         raise Problem(f"still missing after their packages were installed: {', '.join(still)}")
