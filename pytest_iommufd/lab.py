@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_iommufd.agent import build
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.errors import Problem
@@ -177,6 +179,10 @@ class Lab:
         """Stop all machines."""
         for bench in self._benches.values():
             bench.machine.stop()
+
+
+LAB = pytest.StashKey[Lab]()
+"""Where pytest's config keeps the lab of its run."""
 
 
 def _check_hello(kernel: Kernel, uapi: Uapi, hello: Hello) -> None:

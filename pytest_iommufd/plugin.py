@@ -14,7 +14,8 @@ import pytest
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel.cache import default_root
 from pytest_iommufd.kernel.progress import Silent
-from pytest_iommufd.lab import Lab, Settings
+from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, parse
+from pytest_iommufd.lab import LAB, Lab, Settings
 from pytest_iommufd.machine import BootFailed, Verdict
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS
 from pytest_iommufd.reports.calls import CALLS_KEY
@@ -26,8 +27,6 @@ from pytest_iommufd.uapi import UapiError
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-DEFAULT_KERNEL = "6.12"
-LAB = pytest.StashKey[Lab]()
 _VERDICTS = pytest.StashKey[Verdicts]()
 _PROPERTY = "iommufd_rule"
 _PACKAGE = Path(__file__).parent
@@ -243,8 +242,6 @@ def _specs(config: pytest.Config) -> list[str]:
 
 
 def _name(spec: str) -> str:
-    from pytest_iommufd.kernel.spec import parse  # noqa: PLC0415 - only when there are tests
-
     try:
         return parse(spec).name
     except Problem as problem:

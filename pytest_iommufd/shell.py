@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.iommufd import Buffer, Context, IoctlError, raises_errno
 from pytest_iommufd.kernel.cache import default_root
-from pytest_iommufd.kernel.spec import FORMS
+from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, FORMS
 from pytest_iommufd.lab import Lab, Settings
 from pytest_iommufd.machine import Verdict
 
@@ -62,8 +62,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(args: argparse.Namespace) -> int:
-    from pytest_iommufd.plugin import DEFAULT_KERNEL  # noqa: PLC0415 - it imports pytest
-
     lab = Lab(Settings(cache=default_root(), acceleration=args.accel))
     try:
         bench = lab.bench(args.kernel or DEFAULT_KERNEL)

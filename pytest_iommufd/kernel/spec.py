@@ -15,6 +15,9 @@ FORMS = (
     "or X.Y (Debian source package linux-source-X.Y)"
 )
 
+DEFAULT_KERNEL = "6.12"
+"""The spec when none is given."""
+
 _VERSION = re.compile(r"(?P<version>\d+\.\d+)(?P<series>(\+[^+]+)*)")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
 # The x86 boot protocol's signature and where it is (Documentation/arch/x86/boot.rst).

@@ -25,7 +25,7 @@ QUIET = ("-p", "no:cacheprovider", "-p", "no:benchmark")
 NOTES_QEMUS = """
 import pytest
 from pathlib import Path
-from pytest_iommufd.plugin import LAB
+from pytest_iommufd.lab import LAB
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session):

@@ -69,7 +69,7 @@ def test_several_kernels_are_each_booted_once(run: Run, bench: Bench, tmp_path: 
         + """
 @pytest.fixture(autouse=True, scope="session")
 def second(pytestconfig):
-    from pytest_iommufd.plugin import LAB
+    from pytest_iommufd.lab import LAB
     yield
     for bench in pytestconfig.stash[LAB].benches:
         print("boots of", bench.kernel.spec, bench.machine.boots)
