@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -27,7 +28,6 @@ from pytest_iommufd.uapi import UapiError
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-_VERDICTS = pytest.StashKey[Verdicts]()
 _PROPERTY = "iommufd_rule"
 _PACKAGE = Path(__file__).parent
 
@@ -102,7 +102,6 @@ def pytest_configure(config: pytest.Config) -> None:
         call_seconds=config.getoption("--iommufd-call-deadline"),
     )
     config.stash[LAB] = Lab(settings, Silent() if _is_worker(config) else None)
-    config.stash[_VERDICTS] = Verdicts()
     config.add_cleanup(config.stash[LAB].close)
 
 
@@ -207,11 +206,10 @@ def pytest_runtest_makereport(
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Gather verdicts; with xdist, those of all workers."""
-    verdicts = _verdicts
     for key, value in report.user_properties:
         if key == _PROPERTY:
             kernel, slug, mark = cast("tuple[str, str, str]", value)
-            verdicts.add(kernel, slug, Mark(mark))
+            _verdicts.add(kernel, slug, Mark(mark))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -241,6 +239,7 @@ def _specs(config: pytest.Config) -> list[str]:
     return list(dict.fromkeys(specs))
 
 
+@functools.cache  # asked for each report; a tree's name takes looks at the disk
 def _name(spec: str) -> str:
     try:
         return parse(spec).name

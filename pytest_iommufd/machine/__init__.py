@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where the agent runs: a QEMU virtual machine, or this machine's kernel."""
 
-from pytest_iommufd.machine.base import Machine, SyscallProgram
+from pytest_iommufd.machine.base import Machine
 from pytest_iommufd.machine.process import Process, ProcessEnd
 from pytest_iommufd.machine.verdict import (
     BootFailed,
@@ -27,6 +27,5 @@ __all__ = [
     "ProcessDied",
     "ProcessEnd",
     "StreamLost",
-    "SyscallProgram",
     "Verdict",
 ]

@@ -16,7 +16,6 @@ from pytest_iommufd.agent.protocol import (
     Frame,
     FrameType,
     Hello,
-    Program,
     parse_spawned,
     parse_status,
 )
@@ -36,8 +35,6 @@ from pytest_iommufd.machine.verdict import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-SyscallProgram = Program
 
 # A killed process that is not gone by then hangs in the kernel.
 _KILL_SECONDS = 3.0
