@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import config
@@ -16,6 +16,7 @@ from pytest_iommufd.kernel.cache import Estimate, Estimates
 from pytest_iommufd.kernel.run import run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pytest_iommufd.kernel.cache import Cache
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 RECIPE = "1"
 """Changes whenever this module would build something else from the same source and options."""
 BUILD_SIZE = 500_000_000
-# CPU seconds and lines of output of a build from nothing, as a first guess.
-_CPU_SECONDS, _LINES = 300.0, 1500
+After = Literal["", "edits", "patches"]
+"""What came after the build with whose directory a build begins; empty when it begins with none."""
+# CPU seconds and lines of output, as a first guess.
+_CPU_SECONDS: dict[After, float] = {"": 300.0, "edits": 100.0, "patches": 40.0}
+_LINES = 1500
 _TAIL = 25
 # Builds that differ in nothing else give the same bytes.
 _FIXED = {
@@ -117,7 +121,15 @@ class BuildError(Exception):
         return "\n".join([*early, *(["..."] if early else []), *last])
 
 
-def build(tree: Path, folder: Path, cache: Cache, log_path: Path, progress: Progress) -> Built:
+def build(
+    tree: Path,
+    folder: Path,
+    cache: Cache,
+    log_path: Path,
+    progress: Progress,
+    *,
+    after: After = "",
+) -> Built:
     """Configure and build a kernel.
 
     Args:
@@ -126,6 +138,7 @@ def build(tree: Path, folder: Path, cache: Cache, log_path: Path, progress: Prog
         cache: knows how long builds take.
         log_path: receives the output, and stays.
         progress: shows what goes on.
+        after: what came after that earlier build.
 
     Returns:
         What was built.
@@ -136,13 +149,12 @@ def build(tree: Path, folder: Path, cache: Cache, log_path: Path, progress: Prog
         OSError: the build directory cannot be written.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    again = folder.is_dir()
     folder.mkdir(exist_ok=True)
     with log_path.open("wb", buffering=0) as log:
         make = Make(tree, folder, log)
         try:
             _configure(make, tree, folder, progress)
-            _compile(make, cache, progress, again=again)
+            _compile(make, cache, progress, after)
         except BuildError as error:
             if error.full:
                 raise cache.full() from error
@@ -158,20 +170,35 @@ def build(tree: Path, folder: Path, cache: Cache, log_path: Path, progress: Prog
     )
 
 
-def relocate(folder: Path, before: Path) -> None:
+def relocate(folder: Path, moved: Mapping[Path, Path]) -> None:
     """Make a copy of a build directory good for building in.
+
+    make compiles anew what is not noted with the very words that it would use now, and these have
+    absolute paths: all of the source tree, and in tools/ of the build directory too.
 
     Args:
         folder: the copy.
-        before: where the build ran of which it is a copy.
+        moved: folders by where they were when the build ran.
 
     Raises:
         OSError: the copy cannot be read or written.
     """
-    # The kernel's own Makefiles use relative paths. Those of tools/ do not, and all that is
-    # compiled depends on objtool: were that made anew, so would be everything.
-    for path in (folder / "tools").rglob(".*.cmd"):
-        path.write_text(path.read_text("utf-8").replace(f"{before}/", f"{folder}/"), "utf-8")
+    # make itself sees no symbolic links in these paths.
+    names = {os.path.realpath(old): os.path.realpath(new) for old, new in moved.items()}
+    words = {os.fsencode(old): os.fsencode(new) for old, new in names.items() if old != new}
+    if not words:
+        return
+    # a path, and not the beginning of a longer name
+    pattern = re.compile(rb"(" + b"|".join(map(re.escape, words)) + rb")(?![\w.+~-])")
+    for path in (*folder.rglob("*.cmd"), *folder.rglob("*.d")):
+        if not path.is_file():
+            continue
+        before = path.read_bytes()
+        after = pattern.sub(lambda match: words[match[1]], before)
+        if after != before:
+            times = path.stat()
+            path.write_bytes(after)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def cpus() -> int:
@@ -227,14 +254,14 @@ def _configure(make: Make, tree: Path, folder: Path, progress: Progress) -> None
     config.check(wanted, folder / ".config", tree)
 
 
-def _compile(make: Make, cache: Cache, progress: Progress, *, again: bool) -> None:
+def _compile(make: Make, cache: Cache, progress: Progress, after: After) -> None:
     known = Estimates(cache.root)
-    kind = f"build on {cpus()} CPUs" + (", again" if again else "")
-    expected = known.get(kind, Estimate(_CPU_SECONDS / cpus(), _LINES))
+    kind = f"build on {cpus()} CPUs" + (f", after {after}" if after else "")
+    expected = known.get(kind, Estimate(_CPU_SECONDS[after] / cpus(), _LINES))
     progress.step("building", expected.seconds)
     began = time.monotonic()
-    # Estimates of a rebuild say little about the next one: how much it does depends on the edit.
-    lines = make("bzImage", "modules", progress=progress, lines=0 if again else expected.lines)
+    # Lines of a rebuild say little about the next one: how much it does depends on the edit.
+    lines = make("bzImage", "modules", progress=progress, lines=0 if after else expected.lines)
     known.put(kind, Estimate(time.monotonic() - began, len(lines)))
 
 

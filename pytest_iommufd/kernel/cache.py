@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The folder where sources, builds and what was learned from them are kept.
 
-    kernels/NAME-KEY/      a finished kernel: bzImage, modules/, NAME.json (its uAPI), build/
+    kernels/NAME-KEY/      a finished kernel: bzImage, modules/, NAME.json (its uAPI), build/,
+                           and source/ if it is a patched one
     sources/PKG_VERSION/   an unpacked source package
     apt/                   the private package lists
     logs/NAME-KEY.log      the log of the last build, finished or not

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`pytest-iommufd kernel`: build, list and remove kernels."""
+"""`pytest-iommufd kernel`: build, list, compare and remove kernels."""
 
 # ruff: noqa: T201 - a command prints
 
 from __future__ import annotations
 
 import time
+from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import entries
+from pytest_iommufd.kernel import diff, entries
 from pytest_iommufd.kernel.cache import PARTIAL, VARIABLE, Cache, gigabytes
 from pytest_iommufd.kernel.resolver import ready, resolve
 from pytest_iommufd.kernel.spec import FORMS, parse
@@ -28,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """
     parser = commands.add_parser(
         "kernel",
-        help="build, list and remove kernels",
+        help="build, list, compare and remove kernels",
         description=f"Kernels are kept in ${VARIABLE}, else in the user's cache directory.",
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -47,8 +48,22 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verb.add_argument("spec", metavar="SPEC", help=FORMS)
     verb.set_defaults(run=_path)
 
+    verb = verbs.add_parser(
+        "diff",
+        help="show what differs between two kernels",
+        description="Exit status: 0 if nothing differs, 1 if something does, 2 for trouble.",
+    )
+    verb.add_argument("old", metavar="A", help=FORMS)
+    verb.add_argument("new", metavar="B", help="likewise")
+    verb.add_argument(
+        "--patch", action="store_true", help="print the source's differences, not only their size"
+    )
+    verb.set_defaults(run=_diff)
+
     verb = verbs.add_parser("clean", help="remove kernels and sources from the cache")
-    verb.add_argument("specs", nargs="*", metavar="SPEC", help="whose kernels to remove")
+    verb.add_argument(
+        "specs", nargs="*", metavar="SPEC", help="whose kernels to remove, or a name of `list`"
+    )
     verb.add_argument("--all", action="store_true", help="remove the whole cache")
     verb.set_defaults(run=_clean, parser=verb)
 
@@ -95,11 +110,7 @@ def _clean(args: argparse.Namespace) -> int:
         # One by one: the folder may hold other people's things, and locks must outlive clean.
         doomed = [path for name in names for path in cache.root.glob(name)]
     for text in args.specs:
-        spec = parse(text)
-        about = {"tree": str(spec.path)} if spec.kind == "tree" else {}
-        doomed += entries.find(cache, spec.name, about)
-        if spec.version:
-            doomed += cache.sources.glob(f"linux-source-{spec.version}_*")
+        doomed += _doomed(text, cache)
     freed = 0
     for path in doomed:
         size = _bytes(path)
@@ -111,9 +122,35 @@ def _clean(args: argparse.Namespace) -> int:
     return 0
 
 
+def _doomed(text: str, cache: Cache) -> list[Path]:
+    try:
+        spec = parse(text)
+    except Problem:
+        # a tree or a series that is gone: its kernels still have their name
+        if named := entries.find(cache, text, {}) if text else []:
+            return named
+        raise
+    about = {"tree": str(spec.path)} if spec.kind == "tree" else {}
+    found = entries.find(cache, spec.name, about)
+    if spec.version and not spec.series:
+        found += cache.sources.glob(f"linux-source-{spec.version}_*")
+    return found
+
+
+def _diff(args: argparse.Namespace) -> int:
+    sections = diff.compare(resolve(args.old), resolve(args.new), patch=args.patch)
+    for section in sections:
+        print("\n".join((f"{section.title}:", *(f"  {line}" for line in section.lines))))
+    return int(any(section.differs for section in sections))
+
+
 def _size(path: Path) -> str:
     return gigabytes(_bytes(path))
 
 
 def _bytes(path: Path) -> int:
-    return sum(file.lstat().st_blocks * 512 for file in (path, *path.rglob("*")))
+    """What removing a folder frees: not what another has too, as patched sources do."""
+    stats = (file.lstat() for file in (path, *path.rglob("*")))
+    return sum(
+        stat.st_blocks * 512 for stat in stats if stat.st_nlink == 1 or S_ISDIR(stat.st_mode)
+    )

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import build, config, entries, identity, packages, tools
+from pytest_iommufd.kernel import (
+    build,
+    config,
+    derive,
+    entries,
+    identity,
+    packages,
+    patchseries,
+    tools,
+)
 from pytest_iommufd.kernel.cache import Cache, partial_of
 from pytest_iommufd.kernel.model import Kernel
 from pytest_iommufd.kernel.progress import default
@@ -37,7 +46,7 @@ def resolve(
     """Have the kernel that a spec names, building it when it is not in the cache.
 
     Args:
-        spec: `running`, an image, a tree, or `X.Y`.
+        spec: `running`, an image, a tree, or `X.Y`; `+SERIES` may follow the last two.
         cache: the cache folder; None for $PYTEST_IOMMUFD_CACHE or the user's cache directory.
         progress: shows what goes on; None for what suits standard error.
         update: for `X.Y`, look for a package newer than the one that was built.
@@ -81,7 +90,14 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
         return Kernel(spec.text, spec.name, "", f"image {spec.path}", image=spec.path)
     if update:
         return None
-    for entry in entries.find(cache, spec.name, _inputs(spec)):
+    known = _inputs(spec)
+    if spec.base:
+        # A patched kernel goes with the unpatched one that is used now, not with an older one.
+        plain = {name: value for name, value in known.items() if name != "series"}
+        base = next(iter(entries.find(cache, spec.base.name, plain)), None)
+        if base and (record := entries.read(base)):
+            known = _with_series(record.inputs, spec)
+    for entry in entries.find(cache, spec.name, known):
         record = entries.read(entry)
         if record and record.describer == _describer():
             return entries.load(cache, entry, record, spec)
@@ -102,7 +118,11 @@ def _inputs(spec: Spec) -> dict[str, str]:
         known["content"] = _content(spec.path)
     else:
         known["package"] = f"linux-source-{spec.version}"
-    return known
+    return _with_series(known, spec) if spec.series else known
+
+
+def _with_series(inputs: dict[str, str], spec: Spec) -> dict[str, str]:
+    return inputs | {"series": patchseries.identity(spec.series)}
 
 
 def _content(tree: Path) -> str:
@@ -119,13 +139,15 @@ def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kern
     tools.ensure(*tools.KERNEL_BUILD, progress=progress)
     with cache.writing():
         cache.sweep()
+    if spec.base:
+        tools.ensure(*tools.PATCH, progress=progress)
     plan = _plan(spec, cache, progress, update=update)
     entry = entries.path_of(cache, spec.name, plan.inputs)
     with cache.lock(entry, progress):
         record = entries.read(entry)
         if record is None:
             record = _build(plan, entry, cache, progress)
-            _prune(plan.inputs, cache)
+            _prune(plan, cache)
         elif record.describer != _describer():
             record = _describe_again(entry, record, cache, progress)
     return entries.load(cache, entry, record, spec)
@@ -133,15 +155,20 @@ def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kern
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to build: the source tree, and all that goes in."""
+    """What to build: the source tree, all that goes in, and the unpatched kernel of a series."""
 
     spec: Spec
     tree: Path
     source: str
     inputs: dict[str, str]
+    base: derive.Base | None = None
 
 
 def _plan(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> _Plan:
+    if spec.base:
+        base = _base(spec.base, cache, progress, update=update)
+        source = " + ".join((base.source, *map(str, spec.series)))
+        return _Plan(spec, base.tree, source, _with_series(base.inputs, spec), base)
     inputs = _inputs(spec)
     if spec.kind == "tree" and spec.path:
         return _Plan(spec, spec.path, identity.describe(spec.path), inputs)
@@ -150,23 +177,42 @@ def _plan(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> _Pla
     return _Plan(spec, tree, f"{package} {version} (Debian)", inputs | {"content": version})
 
 
+def _base(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> derive.Base:
+    kernel = _found(spec, cache, update=update) or _make(spec, cache, progress, update=update)
+    entry = kernel.build.parent if kernel.build else None
+    record = entries.read(entry) if entry else None
+    if not (entry and record and kernel.tree and kernel.tree.is_dir()):
+        raise Problem(
+            f"the source of kernel {spec.name} is gone: {kernel.tree}",
+            mend=f"pytest-iommufd kernel clean {spec.text} and run again",
+        )
+    shared = spec.kind == "package"
+    return derive.Base(entry, spec.name, kernel.tree, record.source, record.inputs, shared)
+
+
 def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entries.Record:
-    cache.need(build.BUILD_SIZE)
+    cache.need(build.BUILD_SIZE + (plan.base.copy_size if plan.base else 0))
     with cache.making(entry) as partial:
         folder = partial / "build"
-        if plan.spec.kind == "tree":
-            _seed(folder, plan.inputs, cache, progress)
-        built = build.build(plan.tree, folder, cache, cache.log(entry), progress)
+        tree = kept = plan.tree
+        after: build.After = ""
+        if plan.base:
+            after = "patches"
+            tree = derive.derive(plan.base, plan.spec.series, partial, cache, progress)
+            kept = entry / derive.SOURCE
+        elif plan.spec.kind == "tree" and _seed(plan, folder, cache, progress):
+            after = "edits"
+        built = build.build(tree, folder, cache, cache.log(entry), progress, after=after)
         if plan.spec.kind == "tree" and _content(plan.tree) != plan.inputs["content"]:
             raise Problem(f"{plan.tree} changed while it was being built", mend="run again")
         image, modules = build.keep(built, partial)
         uapi = f"{plan.spec.name}.json"
-        _describe(plan.tree, folder, partial / uapi, progress)
+        _describe(tree, folder, partial / uapi, progress)
         record = entries.Record(
             name=plan.spec.name,
             release=built.release,
             source=plan.source,
-            tree=str(plan.tree),
+            tree=str(kept),
             image=image,
             modules=list(modules),
             uapi=uapi,
@@ -178,18 +224,22 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
     return record
 
 
-def _seed(folder: Path, inputs: dict[str, str], cache: Cache, progress: Progress) -> None:
+def _seed(plan: _Plan, folder: Path, cache: Cache, progress: Progress) -> bool:
     """Begin with the last build of the same tree: make then compiles only what was edited."""
-    same = {name: value for name, value in inputs.items() if name != "content"}
-    if before := next(iter(entries.find(cache, "", same)), None):
-        progress.step(f"copying the last build of {inputs['tree']}")
+    same = {name: value for name, value in plan.inputs.items() if name != "content"}
+    before = next(iter(entries.find(cache, plan.spec.name, same)), None)
+    if before:
+        progress.step(f"copying the last build of {plan.tree}")
         shutil.copytree(before / "build", folder, symlinks=True)
-        build.relocate(folder, partial_of(before) / "build")
+        build.relocate(folder, {partial_of(before) / "build": folder})
+    return before is not None
 
 
-def _prune(inputs: dict[str, str], cache: Cache) -> None:
-    same: dict[str, str] = {name: inputs[name] for name in ("tree", "package") if name in inputs}
-    for entry in entries.find(cache, "", same)[_KEPT:]:
+def _prune(plan: _Plan, cache: Cache) -> None:
+    same: dict[str, str] = {
+        name: plan.inputs[name] for name in ("tree", "package") if name in plan.inputs
+    }
+    for entry in entries.find(cache, plan.spec.name, same)[_KEPT:]:
         cache.remove(entry)
 
 

@@ -3,22 +3,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel import patchseries
 
 FORMS = (
     "running (this machine's kernel), a kernel image, a source tree, "
-    "or X.Y (Debian source package linux-source-X.Y)"
+    "or X.Y (Debian source package linux-source-X.Y); "
+    "+SERIES after a tree or X.Y applies a patch series"
 )
 
 DEFAULT_KERNEL = "6.12"
 """The spec when none is given."""
 
-_VERSION = re.compile(r"(?P<version>\d+\.\d+)(?P<series>(\+[^+]+)*)")
+_VERSION = re.compile(r"(?P<version>\d+\.\d+)(?:\+(?P<series>.*))?")
+_PATCHABLE = "a source tree or X.Y in front of the series: a patched kernel has to be built"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
 # The x86 boot protocol's signature and where it is (Documentation/arch/x86/boot.rst).
 _MAGIC, _MAGIC_AT = b"HdrS", 0x202
@@ -35,6 +39,7 @@ class Spec:
         path: absolute path of an image or a tree, else None.
         version: `X.Y` of a source package, else empty.
         series: patch series to apply, in order.
+        base: the spec of what they are applied to; None without series.
     """
 
     text: str
@@ -42,7 +47,8 @@ class Spec:
     name: str
     path: Path | None = None
     version: str = ""
-    series: tuple[str, ...] = ()
+    series: tuple[patchseries.Series, ...] = ()
+    base: Spec | None = None
 
 
 def parse(text: str) -> Spec:
@@ -59,21 +65,27 @@ def parse(text: str) -> Spec:
     """
     if text == "running":
         return Spec(text, "running", "running")
+    if text.startswith("running+"):
+        raise Problem("patch series cannot be applied to the running kernel", expected=_PATCHABLE)
     if match := _VERSION.fullmatch(text):
         version = match["version"]
-        spec = Spec(text, "package", version, version=version, series=_series(match["series"]))
-    else:
-        spec = _path(text)
-    if spec.series:
-        raise Problem(
-            f"kernel spec {text!r} asks for patch series: they are not supported yet",
-            mend="apply the patches to a source tree and give the tree",
-        )
-    return spec
+        return _patched(Spec(version, "package", version, version=version), text, match["series"])
+    return _path(text)
 
 
-def _series(text: str) -> tuple[str, ...]:
-    return tuple(part for part in text.split("+") if part)
+def _patched(base: Spec, text: str, series: str | None) -> Spec:
+    if series is None:
+        return base
+    if base.kind == "image":
+        raise Problem(f"patch series cannot be applied to an image: {text}", expected=_PATCHABLE)
+    found = tuple(patchseries.find(one, base.path) for one in patchseries.split(series))
+    return dataclasses.replace(
+        base,
+        text=text,
+        name="+".join((base.name, *(one.name for one in found))),
+        series=found,
+        base=base,
+    )
 
 
 def _path(text: str) -> Spec:
@@ -87,7 +99,8 @@ def _path(text: str) -> Spec:
             check = _check_tree if path.is_dir() else _check_image
             check(path)
             kind: Literal["tree", "image"] = "tree" if path.is_dir() else "image"
-            return Spec(text, kind, name, path=path, series=_series(text[end:]))
+            series = text[end + 1 :] if end < len(text) else None
+            return _patched(Spec(text[:end], kind, name, path=path), text, series)
     if "/" in text or text.startswith(("~", ".")):
         raise Problem(f"no such image or tree: {text}", expected=FORMS)
     raise Problem(f"not a kernel spec: {text!r}", expected=FORMS)

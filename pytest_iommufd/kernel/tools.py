@@ -40,6 +40,8 @@ KERNEL_BUILD = ("gcc", "ld", "make", "flex", "bison", "bc", "static libc", "libe
 """What building a kernel takes: objtool needs libelf, the agent a static libc."""
 UNPACK = ("dpkg-deb", "tar", "xz")
 """What unpacking a source package takes."""
+PATCH = ("patch",)
+"""What applying a patch series takes."""
 
 
 def missing(*names: str) -> list[str]:

@@ -105,7 +105,7 @@ def test_package(cache: Path, calls: Calls, progress: Recorder) -> None:
     kernel = resolve("6.12", progress=progress)
     assert kernel.source == "linux-source-6.12 6.12.1-1 (Debian)"
     assert kernel.tree == cache / "sources/linux-source-6.12_6.12.1-1"
-    assert {path.name for path in kernel.tree.iterdir()} == {"Makefile", "Kconfig"}
+    assert {path.name for path in kernel.tree.iterdir()} == {"Makefile", "Kconfig", "drivers"}
     asked = len(calls("apt-cache"))
     assert resolve("6.12") == kernel
     assert len(calls("apt-cache")) == asked, "a built kernel is found without apt"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,6 +233,13 @@ def test_problem_without_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 def test_copy_of_a_build_directory_is_built_in_where_it_is(tmp_path: Path) -> None:
     command = tmp_path / "new/tools/objtool/.weak.o.cmd"
     command.parent.mkdir(parents=True)
-    command.write_text("gcc -o /cache/x.partial/build/tools/objtool/weak.o weak.c\n")
-    build.relocate(tmp_path / "new", Path("/cache/x.partial/build"))
-    assert command.read_text() == f"gcc -o {tmp_path}/new/tools/objtool/weak.o weak.c\n"
+    command.write_text(
+        "gcc -I/src/include -I/src-x -o /cache/x.partial/build/tools/weak.o weak.c\n"
+    )
+    os.utime(command, (1, 2))
+    moved = {Path("/cache/x.partial/build"): tmp_path / "new", Path("/src"): tmp_path / "s"}
+    build.relocate(tmp_path / "new", moved)
+    assert command.read_text() == (
+        f"gcc -I{tmp_path}/s/include -I/src-x -o {tmp_path}/new/tools/weak.o weak.c\n"
+    )
+    assert command.stat().st_mtime == 2

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from kernel_helpers import Recorder, alive, entries
+from kernel_helpers import Recorder, add_sources, alive, entries, make_diff, make_series
 
-from pytest_iommufd.kernel import resolve
+from pytest_iommufd.kernel import ready, resolve
 
 _DRIVER = """
 import sys
@@ -89,6 +89,27 @@ def test_interrupted(start: Start, tree: Path, cache: Path, tmp_path: Path) -> N
     assert "Traceback" not in errors
     assert group(number) == [], "make and its children are gone"
     assert entries(cache) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_ended_while_patching(
+    start: Start, tree: Path, cache: Path, fakes: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    add_sources(tree)
+    resolve(str(tree))
+    (fakes / "patch").unlink(missing_ok=True)
+    shutil.copy(fakes / "make", fakes / "patch")
+    spec = f"{tree}+{make_series(tmp_path / 'v2', make_diff())}"
+    process = start(Path(spec), "")
+    make_group(tmp_path)
+    process.send_signal(number)
+    process.communicate(timeout=_DEADLINE)
+    left = [name for name in entries(cache) if "+v2" in name]
+    assert [name.rpartition(".")[2] for name in left] == ["partial"] * (number != signal.SIGINT)
+    assert ready(spec) is None
+    (tree / "edit.c").write_text("int x;")
+    resolve(str(tree))
+    assert not any("+v2" in name for name in entries(cache)), "the next build removed it"
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv on this machine")

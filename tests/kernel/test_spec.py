@@ -56,12 +56,6 @@ def test_tree_without_slash(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert parse("linux").path == tree
 
 
-@pytest.mark.parametrize("text", ["6.12+hwpt-alloc-v2", "{tree}+a+b"])
-def test_series_are_not_supported_yet(text: str, tree: Path) -> None:
-    with pytest.raises(Problem, match="patch series: they are not supported yet"):
-        parse(text.format(tree=tree))
-
-
 @pytest.mark.parametrize("text", ["", "six", "6", "6.12.1", "6.12-rc1", "v6.12"])
 def test_no_spec(text: str) -> None:
     with pytest.raises(Problem, match="not a kernel spec") as caught:
