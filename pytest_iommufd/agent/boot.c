@@ -57,6 +57,41 @@ static void load_modules(struct buffer *text)
 	}
 }
 
+/*
+ * What fail-nth counts: by default neither allocations that may wait, which are
+ * nearly all, nor single pages. Each failure is noted in the log, where it can
+ * mean several things with a trace; traces take long on an emulated console.
+ * Nothing fails in a thread that has not asked for it.
+ */
+static const struct {
+	const char *name, *value;
+} injection[] = {
+	{ "failslab/ignore-gfp-wait", "N" },
+	{ "failslab/verbose", "1" },
+	{ "failslab/verbose_ratelimit_interval_ms", "0" },
+	{ "fail_page_alloc/ignore-gfp-wait", "N" },
+	{ "fail_page_alloc/min-order", "0" },
+	{ "fail_page_alloc/verbose", "1" },
+	{ "fail_page_alloc/verbose_ratelimit_interval_ms", "0" },
+	{ "iommufd/fail_iommufd/verbose_ratelimit_interval_ms", "0" },
+};
+
+static void prepare_fault_injection(void)
+{
+	for (size_t i = 0; i < sizeof(injection) / sizeof(*injection); i++) {
+		char path[100];
+		int fd;
+
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s", injection[i].name);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue; /* a kernel without it: who needs it asks */
+		if (write(fd, injection[i].value, strlen(injection[i].value)) < 0)
+			fprintf(stderr, "agent: %s cannot be set\n", path);
+		close(fd);
+	}
+}
+
 static int is_ours(const char *port)
 {
 	char path[300], name[64] = "";
@@ -120,6 +155,7 @@ int boot(struct buffer *text)
 	stay_on_one_cpu();
 	mount_all(text);
 	load_modules(text);
+	prepare_fault_injection();
 	fd = find_port();
 	if (fd < 0) {
 		fprintf(stderr, "agent: no virtio port named " PORT_NAME

@@ -42,6 +42,8 @@ _KILL_SECONDS = 3.0
 _EXAMINE_SECONDS = 3.0
 _BLOCKED_TASKS = b"w"  # to /proc/sysrq-trigger
 CONSOLE_TAIL_LINES = 60
+# A warning, an oops and a panic by one call take some 120.
+_LAST_WORDS_LINES = 400
 # How /dev/kmsg shows bytes that are not printable ASCII, such as a newline in a message.
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
@@ -119,6 +121,11 @@ class Machine(abc.ABC):
             self._hello = None
             self._processes.clear()
             self._launch()
+
+    @property
+    def serves(self) -> bool:
+        """Whether it was started and has not been lost since."""
+        return self._hello is not None and self._stream is not None
 
     def wait(self) -> Hello:
         """Start it if need be, wait until it serves, and return what its agent says.
@@ -307,7 +314,7 @@ class Machine(abc.ABC):
         """Say why the stream ended, and clear up."""
         # the console is written by another process: give its last words a moment
         time.sleep(0.05)
-        console = self.console()
+        console = self._last_words()
         status = self._exit_status()
         panic = _panic(console)
         self.stop()
@@ -316,6 +323,14 @@ class Machine(abc.ABC):
         if status:
             return GuestExited(f"the machine {status}", console=console, during=during)
         return StreamLost(what, console=console, during=during)
+
+    def _last_words(self) -> str:
+        """Return what its console got after the last line of the log, at least some lines."""
+        lines = self.console(_LAST_WORDS_LINES).splitlines()
+        known = self.log[-1] if self.log else ""
+        places = [at for at, line in enumerate(lines) if known and line.endswith(known)]
+        new = len(lines) - 1 - places[-1] if places else 0
+        return "\n".join(lines[-max(new, CONSOLE_TAIL_LINES) :])
 
     def _hung(self, request: Frame, limit: float, during: object) -> CallHung:
         """Find out what hangs, get rid of it, and say so."""

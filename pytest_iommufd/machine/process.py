@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 AT_FDCWD = -100
 _ARENA_ALIGN = 16
+# Files of /proc and /sys come in pieces of a page at most.
+_PIECE = 8192
 
 
 @dataclass(frozen=True)
@@ -163,24 +165,31 @@ class Process:
         return result.ret
 
     def read_file(self, path: str, size: int = 65536) -> bytes:
-        """Return a file's first bytes, at most what the arena holds.
+        """Return a file's first bytes.
+
+        Args:
+            path: such as a file of /proc or /sys; those come in pieces.
+            size: how many bytes at most.
 
         Raises:
             OSError: it cannot be opened or read.
         """
-        name = path.encode() + b"\0"
+        file = self.open(path, os.O_RDONLY)
+        content = b""
+        try:
+            while piece := self._read_piece(file, min(size - len(content), _PIECE), path):
+                content += piece
+        finally:
+            self.syscall("close", file)
+        return content
+
+    def _read_piece(self, file: int, size: int, path: str) -> bytes:
         program = Program()
-        program.write(self.arena, name)
-        file = program.syscall(
-            "openat", AT_FDCWD, self.arena, os.O_RDONLY | os.O_CLOEXEC, 0, must=True
-        )
-        program.syscall("read", file, self.arena, min(size, self.arena_size), must=True)
-        program.syscall("close", file)
-        program.read(self.arena, min(size, self.arena_size))
-        _, opened, got, _, content = self.run(program, during=f"reading {path}")
-        error = opened.errno or got.errno
-        if error:
-            raise OSError(error, os.strerror(error), path)
+        program.syscall("read", file, self.arena, size, must=True)
+        program.read(self.arena, size)
+        got, content = self.run(program, during=f"reading {path}")
+        if got.errno:
+            raise OSError(got.errno, os.strerror(got.errno), path)
         return content.data[: got.ret]
 
     def write_file(self, path: str, content: bytes) -> None:
