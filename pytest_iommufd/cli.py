@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from pytest_iommufd import doctor, shell
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import cli as kernel
+from pytest_iommufd.rules import cli as rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # Each adds its command; the parser of a command sets `run`.
-_COMMANDS = (doctor.add_parser, kernel.add_parser, shell.add_parser)
+_COMMANDS = (doctor.add_parser, kernel.add_parser, rules.add_parser, shell.add_parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, or 2 for something that the user can mend, or 130 when interrupted.
     """
     parser = argparse.ArgumentParser(
-        prog="pytest-iommufd", description="Kernels and machines for the iommufd test suites."
+        prog="pytest-iommufd", description="Kernels, machines and rules of the iommufd test suites."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in _COMMANDS:

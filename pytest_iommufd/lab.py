@@ -72,7 +72,7 @@ class Bench:
         self.agent = build.compiled(compiled_for.layout_source(), settings.cache)
         self.machine = self._machine(settings)
         self.machine.on_hello(lambda hello: _check_hello(kernel, compiled_for, hello))
-        self._inspected = False
+        self._absent: set[str] | None = None
 
     def _machine(self, settings: Settings) -> Machine:
         if self.kernel.image is None:
@@ -102,7 +102,7 @@ class Bench:
             Problem: it serves, but has no /dev/iommu or no iommufd_test.
         """
         self.machine.wait()
-        if self._inspected:
+        if self._absent is not None:
             return
         absent = _absent(self.machine, self._uapi or Uapi.shipped()[0])
         if self._uapi is None:
@@ -117,7 +117,12 @@ class Bench:
                 expected="CONFIG_IOMMUFD_TEST=y, whose mock devices the tests use",
                 mend=_use_a_vm(self.kernel),
             )
-        self._inspected = True
+        self._absent = absent
+
+    def answers(self, ioctl: str) -> bool:
+        """Tell whether the kernel has an ioctl of its header: one that it lacks gives ENOTTY."""
+        self.ready()
+        return ioctl not in (self._absent or ())
 
     def describe(self) -> str:
         """Say in one line what is tested, and how."""

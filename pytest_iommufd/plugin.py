@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The pytest plugin: options, kernels as parameters, verdicts. What they do is elsewhere."""
+"""The pytest plugin: options, kernels as parameters, failures. What they do is elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import fnmatch
 import functools
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,15 +20,17 @@ from pytest_iommufd.lab import LAB, Lab, Settings
 from pytest_iommufd.machine import BootFailed, Verdict
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS
 from pytest_iommufd.reports.calls import CALLS_KEY
-from pytest_iommufd.rules.marker import ABSENT, MARKER, rule_of
-from pytest_iommufd.rules.verdicts import Mark, Verdicts
+from pytest_iommufd.reports.judge import LAST_CALLS, judge, status
+from pytest_iommufd.reports.reporter import NOTES, RuleReporter, collect, notes, report_files
+from pytest_iommufd.rules.catalogue import RuleError
+from pytest_iommufd.rules.marker import MARKER, rule_of
+from pytest_iommufd.rules.verdicts import NO_KERNEL
 from pytest_iommufd.splats import SplatWatch
 from pytest_iommufd.uapi import UapiError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-_PROPERTY = "iommufd_rule"
 _PACKAGE = Path(__file__).parent
 
 pytest_plugins = [
@@ -37,6 +39,10 @@ pytest_plugins = [
     "pytest_iommufd.fixtures.memory",
     "pytest_iommufd.fixtures.device",
     "pytest_iommufd.fixtures.hwpt",
+    "pytest_iommufd.fixtures.rules",
+    "pytest_iommufd.fixtures.injection",
+    "pytest_iommufd.injection",
+    "pytest_iommufd.reports.coverage",
 ]
 
 
@@ -47,8 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kernel",
         action="append",
         metavar="SPEC",
-        help="kernel under test: X.Y, a source tree, an image, or 'running' (this machine's own: "
-        f"iommufd_test is dangerous); may be repeated; default {DEFAULT_KERNEL}",
+        help="kernel under test: X.Y or a source tree, either with +SERIES of patches, an image, or "
+        "'running' (this machine's own: iommufd_test is dangerous); may be repeated; "
+        f"default {DEFAULT_KERNEL}",
     )
     group.addoption(
         "--rule",
@@ -56,6 +63,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATTERN",
         help="run only tests of rules whose name matches, such as 'hwpt_alloc.flags.*'; "
         "may be repeated",
+    )
+    group.addoption(
+        "--rules-json",
+        metavar="FILE",
+        help="write what each rule gave on each kernel to a JSON file",
+    )
+    group.addoption(
+        "--rules-html",
+        metavar="FILE",
+        help="write it to one HTML page that needs nothing else",
     )
     group.addoption(
         "--iommufd-accel",
@@ -103,6 +120,13 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[LAB] = Lab(settings, Silent() if _is_worker(config) else None)
     config.add_cleanup(config.stash[LAB].close)
+    if not _is_worker(config):
+        try:
+            files = report_files(config)
+        except Problem as problem:
+            raise pytest.UsageError(str(problem)) from None
+        names = functools.partial(_names, config)
+        config.pluginmanager.register(RuleReporter(config, names, files), "iommufd-rules")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -130,9 +154,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     config = metafunc.config
     specs = _specs(config)
-    names = {spec: _name(spec) for spec in specs}
     metafunc.parametrize(
-        "kernel", specs, ids=[names[spec] for spec in specs], indirect=True, scope="session"
+        "kernel", specs, ids=[_name(spec) for spec in specs], indirect=True, scope="session"
     )
     if not config.option.collectonly:
         # an error shows again, and better, when the first test needs the machine
@@ -140,8 +163,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             config.stash[LAB].bench(specs[0]).machine.start()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of the rules that --rule names."""
+    """Keep the tests of the rules that --rule names; note whose rules there are."""
+    try:
+        collect(config, items)
+    except Problem as problem:
+        if not _is_worker(config):
+            raise pytest.UsageError(str(problem)) from None
     patterns = config.getoption("--rule")
     if not patterns:
         return
@@ -165,7 +194,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show a failure without our own frames, with the calls; a rule's odd skip is one."""
+    """Show a failure without our own frames, with the calls; give a rule its result."""
     error = call.excinfo
     if error and not error.errisinstance(pytest.skip.Exception):
         error.traceback = (
@@ -178,65 +207,51 @@ def pytest_runtest_makereport(
             or error.traceback
         )
     report = yield
-    slug = rule_of(item)
-    if slug:
-        _fail_odd_skip(report)
-        mark = _mark(report, call)
-        if mark:
-            kernel = _kernel_of(item)
-            report.user_properties.append((_PROPERTY, (kernel, slug, mark.value)))
+    spec = _spec_of(item)
+    kernel = _name(spec) if spec else NO_KERNEL
+    stops = False
     if report.failed:
         # a wrong name or value in a test is that test's alone
-        stops = (
+        stops = bool(
             error
             and error.errisinstance((BootFailed, Problem))
-            and not error.errisinstance(UapiError)
+            and not error.errisinstance((UapiError, RuleError))
         )
-        if error and (stops or error.errisinstance(Verdict)):
+        if error and error.errisinstance((Verdict, Problem)) and not error.errisinstance(UapiError):
             report.longrepr = str(error.value)
         calls = item.stash.get(CALLS_KEY, [])
         if calls:
-            report.sections.append(("iommufd calls", "\n".join(map(str, calls[-12:]))))
-        if error and stops:
-            item.session.shouldfail = (
-                f"kernel {_kernel_of(item)} cannot be tested: {str(error.value).splitlines()[0]}"
-            )
+            report.sections.append(("iommufd calls", "\n".join(map(str, calls[-LAST_CALLS:]))))
+    if rule_of(item) and not stops:
+        judge(item, report, error, kernel, spec)
+    if error and stops:
+        item.session.shouldfail = (
+            f"kernel {kernel} cannot be tested: {str(error.value).splitlines()[0]}"
+        )
     return report
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Gather verdicts; with xdist, those of all workers."""
-    for key, value in report.user_properties:
-        if key == _PROPERTY:
-            kernel, slug, mark = cast("tuple[str, str, str]", value)
-            _verdicts.add(kernel, slug, Mark(mark))
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Count a known defect's test once, whatever parts of it failed or did not."""
+    return status(report) if isinstance(report, pytest.TestReport) else None
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the rules' verdicts: all with -v, else the counts and what does not hold."""
-    if not _verdicts.marks:
-        return
-    terminalreporter.section("iommufd rules")
-    head, *rows = _verdicts.table()
-    bad = (Mark.VIOLATED.value, Mark.CRASHED.value)
-    shown = rows
-    if terminalreporter.config.get_verbosity() < 1:
-        shown = [row for row in rows if any(word in row.split() for word in bad)]
-    if shown:
-        terminalreporter.line(head)
-    for row in shown:
-        terminalreporter.line(row, red=any(word in row.split() for word in bad))
-    for kernel in _verdicts.marks:
-        terminalreporter.line(f"{kernel}: {_verdicts.counts(kernel)}")
-
-
-# The report hook has no config; one process has one pytest run at a time that reports.
-_verdicts = Verdicts()
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the run that a worker works for what only the worker knows."""
+    if _is_worker(session.config):
+        session.config.workeroutput[NOTES] = notes(session.config)  # type: ignore[attr-defined]
 
 
 def _specs(config: pytest.Config) -> list[str]:
     specs = config.getoption("--kernel") or [DEFAULT_KERNEL]
     return list(dict.fromkeys(specs))
+
+
+def _names(config: pytest.Config) -> dict[str, str]:
+    """Return the specs by their kernels' names."""
+    return {_name(spec): spec for spec in _specs(config)}
 
 
 @functools.cache  # asked for each report; a tree's name takes looks at the disk
@@ -274,24 +289,6 @@ def _shown(config: pytest.Config) -> Iterator[None]:
         yield
 
 
-def _kernel_of(item: pytest.Item) -> str:
+def _spec_of(item: pytest.Item) -> str:
     callspec = getattr(item, "callspec", None)
-    return _name(callspec.params["kernel"]) if callspec else "-"
-
-
-def _fail_odd_skip(report: pytest.TestReport) -> None:
-    if not report.skipped or not isinstance(report.longrepr, tuple):
-        return
-    reason = str(report.longrepr[2]).removeprefix("Skipped: ")
-    if not reason.startswith(ABSENT):
-        report.outcome = "failed"
-        report.longrepr = f"a rule's test was skipped for no accepted reason: {reason}"
-
-
-def _mark(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Mark | None:
-    if report.failed:
-        lost = call.excinfo and call.excinfo.errisinstance(Verdict)
-        return Mark.CRASHED if lost else Mark.VIOLATED
-    if report.skipped:
-        return Mark.ABSENT
-    return Mark.HOLDS if report.when == "call" else None
+    return str(callspec.params.get("kernel", "")) if callspec else ""

@@ -7,7 +7,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 from errno import ENOTTY
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.device import MockDevice
@@ -67,6 +67,49 @@ class IoctlError(OSError):
         return f"{self.ioctl}: {errno_name(self.errno or 0)} ({self.strerror}){given}"
 
 
+class InjectedFailure(Exception):  # noqa: N818 - not an error of the kernel
+    """A call failed because a point in it was made to: the test ends, whatever it expects.
+
+    Attributes:
+        error: what the call gave.
+    """
+
+    def __init__(self, error: IoctlError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass
+class Injection:
+    """One point of one ioctl that is to fail.
+
+    Attributes:
+        at: which ioctl, from 0.
+        nth: which point in it, from 1.
+        seen: ioctls made so far.
+        fired: whether the point was there.
+        call: the ioctl, once it is made.
+    """
+
+    at: int
+    nth: int
+    seen: int = 0
+    fired: bool = False
+    call: Call | None = None
+
+    def take(self, call: Call) -> int:
+        """Return which point of the next ioctl must fail, 0 for none."""
+        chosen = self.seen == self.at
+        self.seen += 1
+        if not chosen:
+            return 0
+        self.call = call
+        return self.nth
+
+    def __str__(self) -> str:
+        return f"point {self.nth} of ioctl {self.at} failed: {self.call}"
+
+
 @contextlib.contextmanager
 def raises_errno(*expected: int) -> Iterator[list[IoctlError]]:
     """Expect the block's ioctl to fail with an errno; a success or another errno is a failure.
@@ -104,7 +147,10 @@ class Context:
     Attributes:
         fd: the file descriptor in the process.
         calls: the ioctls made, for reports.
+        injection: what fails in the ioctls of any context, None for nothing.
     """
+
+    injection: ClassVar[Injection | None] = None
 
     def __init__(self, process: Process, uapi: Uapi) -> None:
         self.process = process
@@ -166,13 +212,16 @@ class Context:
         content = (bytes(struct) + tail).ljust(min(int(struct["size"]), _STRUCT_ROOM), b"\0")
         if write:
             program.write(address, content)
+        made = Call(ioctl.name, struct if write else address)
+        self.calls.append(made)
+        injection = self.injection if not fail_nth else None
+        if injection:
+            fail_nth = injection.take(made)
         call = program.syscall(
             "ioctl", self.fd, ioctl.number, address, repeat=repeat, fail_nth=fail_nth
         )
         if write:
             program.read(address, struct.sizeof)
-        made = Call(ioctl.name, struct if write else address)
-        self.calls.append(made)
         results = self.process.run(program, seconds=seconds, during=made)
         result = results[call.index]
         if write:
@@ -181,8 +230,12 @@ class Context:
                 raise MemoryError(f"the struct cannot be at {address:#x}: not mapped")
             struct.load(back.data)
         made.outcome = errno_name(result.errno) if result.errno else "OK"
+        hit = injection is not None and result.fail_nth_left == 0
+        if injection and hit:
+            injection.fired = True
         if result.errno:
-            raise IoctlError(result.errno, ioctl.name, struct if write else None)
+            error = IoctlError(result.errno, ioctl.name, struct if write else None)
+            raise InjectedFailure(error) if hit else error
         return struct
 
     def ioctl_pointer(self, name: str, pointer: int) -> None:
@@ -252,12 +305,16 @@ class Context:
             pt: the IOAS, parent HWPT or vIOMMU it is made from (pt_id).
             data: type and content of the driver's data, for data_type, data_len, data_uptr.
             fields: any field, in place of what follows from the above; also what ioctl() takes.
+                data_type is the struct's hwpt_type where it has that.
         """
         __tracebackhide__ = True
         given: dict[str, Any] = {"dev_id": device, "pt_id": pt}
         if data is not None:
             given |= {"data_type": data.type, "data_len": len(data.content), "data": data.content}
-        struct = self.ioctl("IOMMU_HWPT_ALLOC", **(given | fields))
+        given |= fields
+        if "data_type" in given and not self.uapi.has("iommu_hwpt_alloc.data_type"):
+            given["hwpt_type"] = given.pop("data_type")
+        struct = self.ioctl("IOMMU_HWPT_ALLOC", **given)
         return Hwpt(self, struct.out_hwpt_id)
 
     def fault_queue_alloc(self, **fields: Any) -> FaultQueue:

@@ -10,7 +10,7 @@ import pytest
 
 MARKER = "iommufd_rule"
 ABSENT = "absent: "
-_SLUG = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+SLUG = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 
 
 def rule(slug: str) -> pytest.MarkDecorator:
@@ -22,7 +22,7 @@ def rule(slug: str) -> pytest.MarkDecorator:
     Raises:
         ValueError: it is not of that form.
     """
-    if not _SLUG.fullmatch(slug):
+    if not SLUG.fullmatch(slug):
         raise ValueError(
             f"{slug!r} is no rule's name: expected letters, digits, '_' and '-' in at least two "
             "parts with dots between, such as 'hwpt_alloc.reserved'"

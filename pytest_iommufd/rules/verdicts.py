@@ -1,59 +1,179 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each rule's verdict on each kernel, gathered from the tests' reports."""
+"""Each rule's verdict on each kernel, gathered from what its tests gave."""
 
 from __future__ import annotations
 
 import enum
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+NO_KERNEL = "-"
+"""The name that stands for the kernel of tests that use none."""
 
 
 class Mark(enum.Enum):
     """A rule's verdict; of a rule's several tests the worst counts."""
 
     HOLDS = "holds"
-    ABSENT = "absent"
     VIOLATED = "violated"
     CRASHED = "crashed"
+    ABSENT = "absent"
+    NOT_RUN = "not run"
 
     @property
     def badness(self) -> int:
-        """How bad it is, for comparing."""
-        return list(Mark).index(self)
+        """How bad it is, for comparing: a rule that holds in one variant is not absent."""
+        return (Mark.NOT_RUN, Mark.ABSENT, Mark.HOLDS, Mark.VIOLATED, Mark.CRASHED).index(self)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Result:
+    """What one test, or the worst of a rule's tests, gave on one kernel.
+
+    Attributes:
+        kernel: its name.
+        slug: the rule.
+        mark: the verdict.
+        spec: the kernel as it was asked for.
+        dialect: what the kernel speaks, "" when nobody asked.
+        expected: "OK" or an errno's name, "" when the catalogue does not say.
+        got: what the ioctl gave, "" when that is not known.
+        reason: why the rule is absent, violated or crashed, one line.
+        known: why the rule does not hold there, as is known; else "".
+        console: what the kernel printed of it.
+        nodeid: the test.
+        path: the test's file.
+        calls: the last ioctls before a failure.
+    """
+
+    kernel: str
+    slug: str
+    mark: Mark = Mark.NOT_RUN
+    spec: str = ""
+    dialect: str = ""
+    expected: str = ""
+    got: str = ""
+    reason: str = ""
+    known: str = ""
+    console: str = ""
+    nodeid: str = ""
+    path: str = ""
+    calls: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the rule does not hold."""
+        return self.mark in {Mark.VIOLATED, Mark.CRASHED}
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the verdict is not the one that the catalogue foretells."""
+        return self.failed != bool(self.known)
+
+    @property
+    def label(self) -> str:
+        """The mark in words, with what is known of it."""
+        if not self.known:
+            return self.mark.value
+        return f"{self.mark.value} ({'known' if self.failed else 'known not to'})"
+
+    @property
+    def gave(self) -> str:
+        """What the kernel gave: an errno's name or OK, else the mark."""
+        return self.got if self.got and self.mark is not Mark.CRASHED else self.mark.value
+
+    def packed(self) -> dict[str, Any]:
+        """Return it as what a report can carry to another process."""
+        return {**asdict(self), "mark": self.mark.value, "calls": list(self.calls)}
+
+    @classmethod
+    def unpacked(cls, values: Mapping[str, Any]) -> Self:
+        """Make it from what packed() returned."""
+        return cls(**{**values, "mark": Mark(values["mark"]), "calls": tuple(values["calls"])})
+
+
 class Verdicts:
-    """Marks by kernel's name and rule's slug, in the order they came."""
+    """Results by kernel's name and rule's slug, in the order they came."""
 
-    marks: dict[str, dict[str, Mark]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._results: dict[str, dict[str, Result]] = {}
+        self._tests: dict[tuple[str, str], set[str]] = {}
 
-    def add(self, kernel: str, slug: str, mark: Mark) -> None:
-        """Add one test's outcome."""
-        rules = self.marks.setdefault(kernel, {})
-        known = rules.get(slug)
-        # a rule that holds in one variant and is absent in another holds
-        if known is None or known is Mark.ABSENT or mark.badness > max(known.badness, 1):
-            rules[slug] = mark
+    def add(self, result: Result) -> None:
+        """Add what one test gave; it may give several, as its set-up and its end can fail."""
+        rules = self._results.setdefault(result.kernel, {})
+        before = rules.get(result.slug)
+        if before is None or _badness(result) > _badness(before):
+            rules[result.slug] = result
+        if result.mark is not Mark.NOT_RUN:
+            self._tests.setdefault((result.kernel, result.slug), set()).add(result.nodeid)
 
-    def counts(self, kernel: str) -> str:
-        """Say how many rules of a kernel have each mark."""
-        counted = Counter(self.marks[kernel].values())
-        return ", ".join(f"{counted[mark]} {mark.value}" for mark in Mark if counted[mark])
+    def complete(self, kernels: Mapping[str, str], slugs: Iterable[str]) -> None:
+        """Put kernels and rules in order, and note that what no test ran was not run.
 
-    def table(self) -> list[str]:
-        """Return a line for each rule with its mark on each kernel, and a head."""
-        kernels = list(self.marks)
-        slugs = list(dict.fromkeys(slug for rules in self.marks.values() for slug in rules))
-        width = max([len("rule"), *map(len, slugs)])
-        columns = [max(len(kernel), len("violated")) for kernel in kernels]
-        rows = [["rule", *kernels]]
-        for slug in slugs:
-            row = [self.marks[kernel].get(slug) for kernel in kernels]
-            rows.append([slug, *(mark.value if mark else "not run" for mark in row)])
-        return [
-            "  ".join(
-                cell.ljust(size) for cell, size in zip(row, [width, *columns], strict=True)
-            ).rstrip()
-            for row in rows
-        ]
+        Args:
+            kernels: specs by name; other kernels come last.
+            slugs: rules; other rules come last, and need not have run.
+        """
+        wanted = list(slugs)
+        old, self._results = self._results, {}
+        for kernel in dict.fromkeys((*kernels, *old)):
+            given = old.get(kernel, {})
+            known = wanted if kernel in kernels else [slug for slug in wanted if slug in given]
+            spec = kernels.get(kernel, "")
+            self._results[kernel] = {
+                slug: given.get(slug, Result(kernel, slug, spec=spec))
+                for slug in dict.fromkeys((*known, *given))
+            }
+
+    @property
+    def kernels(self) -> list[str]:
+        """The kernels' names."""
+        return list(self._results)
+
+    @property
+    def slugs(self) -> list[str]:
+        """The rules of all kernels."""
+        return list(dict.fromkeys(slug for rules in self._results.values() for slug in rules))
+
+    def of(self, kernel: str, slug: str) -> Result:
+        """Return a rule's result on a kernel."""
+        return self._results[kernel].get(slug, Result(kernel, slug))
+
+    def tests(self, kernel: str, slug: str) -> int:
+        """Return how many tests of a rule ran on a kernel."""
+        return len(self._tests.get((kernel, slug), ()))
+
+    def ran(self, slug: str) -> bool:
+        """Tell whether a rule was run on any kernel."""
+        return any(self.tests(kernel, slug) for kernel in self._results)
+
+    def counts(self, kernel: str) -> dict[Mark, int]:
+        """Return how many rules of a kernel have each mark that any has."""
+        counted = Counter(result.mark for result in self._results[kernel].values())
+        return {mark: counted[mark] for mark in Mark if counted[mark]}
+
+    def known(self, kernel: str) -> dict[Mark, int]:
+        """Return how many of them have it in spite or because of a known defect."""
+        return Counter(result.mark for result in self._results[kernel].values() if result.known)
+
+    def differs(self, slug: str, kernel: str = "") -> bool:
+        """Tell whether kernels differ in what they gave, or in the verdict on it.
+
+        Args:
+            slug: the rule.
+            kernel: one to compare with the first; by default all are compared.
+        """
+        names = [self.kernels[0], kernel] if kernel else self.kernels
+        results = [self.of(name, slug) for name in names]
+        ran = [result for result in results if result.mark is not Mark.NOT_RUN]
+        return len({(result.mark, result.gave) for result in ran}) > 1
+
+
+def _badness(result: Result) -> tuple[int, bool]:
+    """Of two that are as bad, the one that nobody knew of counts."""
+    return result.mark.badness, result.wrong

@@ -5,50 +5,50 @@ from __future__ import annotations
 
 import mmap
 from errno import ENOENT, EOPNOTSUPP
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import pytest
 
 from pytest_iommufd import IoctlError, absent
 from pytest_iommufd.iommufd import Context
+from pytest_iommufd.iommufd.uffd import FaultingPage
+
+from .dialects import ask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pytest_iommufd.iommufd import Buffer, FaultQueue, Hwpt, Ioas, MockDevice, Viommu
     from pytest_iommufd.iommufd.leaks import Ledger
     from pytest_iommufd.iommufd.object import IommufdObject
+    from pytest_iommufd.lab import Bench
     from pytest_iommufd.uapi import Uapi
 
 UNKNOWN = 9999
 # Below the mock aperture, which is MOCK_APERTURE_START..MOCK_APERTURE_LAST.
 OUTSIDE = 0x1000
 PROT_NONE = 0
-FAILSLAB_WAIT = "/sys/kernel/debug/failslab/ignore-gfp-wait"
 
 
 # ---- what differs between kernels ----
 
 
-@pytest.fixture
-def alloc_pasid(uapi: Uapi) -> int:
-    """IOMMU_HWPT_ALLOC_PASID; absent where the header does not define it."""
-    if not uapi.has("IOMMU_HWPT_ALLOC_PASID"):
-        absent("the header does not define IOMMU_HWPT_ALLOC_PASID")
-    return uapi.IOMMU_HWPT_ALLOC_PASID
+@pytest.fixture(scope="session")
+def dialect(bench: Bench) -> str:
+    """Which dialect of the catalogue the kernel speaks."""
+    return ask(bench.machine, bench.uapi)
 
 
 @pytest.fixture
-def paging_takes_data(uapi: Uapi) -> bool:
-    """Whether the mock driver takes data for a HWPT of an IOAS: to choose a page table."""
-    return uapi.has("iommu_hwpt_selftest.pagetable_type")
+def minimum(dialect: str) -> int:
+    """The smallest size that the kernel takes."""
+    return 24 if dialect == "mainline" else 40
 
 
 @pytest.fixture
-def paging_data(paging_takes_data: bool) -> None:  # noqa: FBT001 - a fixture's value
-    """Absent where the mock driver takes no data for a HWPT of an IOAS."""
-    if not paging_takes_data:
-        absent("struct iommu_hwpt_selftest has no pagetable_type: no data for a HWPT of an IOAS")
+def type_field(uapi: Uapi) -> str:
+    """What the struct's field for the type is called."""
+    return "data_type" if uapi.has("iommu_hwpt_alloc.data_type") else "hwpt_type"
 
 
 @pytest.fixture
@@ -78,10 +78,22 @@ def paging_takes_fault_id(ledger: Ledger, uapi: Uapi) -> bool:
 
 
 @pytest.fixture
-def paging_fault_id(paging_takes_fault_id: bool) -> None:  # noqa: FBT001 - a fixture's value
-    """Absent where a HWPT of an IOAS cannot have a fault queue."""
-    if not paging_takes_fault_id:
-        absent("IOMMU_HWPT_FAULT_ID_VALID with an IOAS gives EOPNOTSUPP for any fault_id")
+def has_userfaultfd(ledger: Ledger) -> bool:
+    """Whether a process can be told of faults that the kernel takes in its memory."""
+    return FaultingPage.supported(ledger.process)
+
+
+@pytest.fixture
+def after_data_uptr(uapi: Uapi) -> Callable[..., dict[str, Any]]:
+    """Gives what a program of today puts after data_uptr, also where the struct ends with that."""
+
+    def make(fault_id: SupportsIndex = 0, reserved2: int = 0) -> dict[str, Any]:
+        if uapi.has("iommu_hwpt_alloc.fault_id"):
+            return {"fault_id": fault_id, "__reserved2": reserved2}
+        values = (fault_id.__index__(), reserved2)
+        return {"tail": b"".join(value.to_bytes(4, "little") for value in values)}
+
+    return make
 
 
 # ---- objects ----
@@ -117,7 +129,9 @@ def no_dirty_device(mock_devices: Callable[..., MockDevice]) -> MockDevice:
 
 @pytest.fixture
 def dirty_hwpt(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> Hwpt:
-    """A HWPT of the IOAS with dirty tracking that is no parent."""
+    """A HWPT of the IOAS with dirty tracking that is no parent; absent where no flag is taken."""
+    if not iommufd.uapi.has("iommu_hwpt_alloc.data_type"):
+        absent("no flag can be given: the struct has hwpt_type")
     flags = iommufd.uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     return iommufd.hwpt_alloc(mock_device, ioas, flags=flags)
 
@@ -231,6 +245,12 @@ def ioas_unpinnable(
 
 
 @pytest.fixture
+def ones(buffer: Buffer) -> int:
+    """The address of memory that is not zero."""
+    return buffer.write(b"\xff" * 64)
+
+
+@pytest.fixture
 def readonly(buffers: Callable[..., Buffer], page_size: int) -> Callable[[bytes], int]:
     """Puts bytes into a page that is then read-only, and returns their address."""
 
@@ -250,27 +270,3 @@ def page_before_hole(buffers: Callable[..., Buffer], page_size: int) -> Buffer:
     pages.protect(PROT_NONE, page_size)
     pages.size = page_size
     return pages
-
-
-@pytest.fixture
-def slab_can_fail(ledger: Ledger) -> Iterator[bool]:
-    """Let fail_nth count allocations that may wait, which failslab passes over by itself.
-
-    False where the kernel cannot inject failures into slab memory.
-    """
-    process = ledger.process
-    try:
-        process.write_file(FAILSLAB_WAIT, b"N")
-    except OSError:
-        yield False
-        return
-    yield True
-    if process.machine.running and process in process.machine.processes:
-        process.write_file(FAILSLAB_WAIT, b"Y")
-
-
-@pytest.fixture
-def failing_slab(slab_can_fail: bool) -> None:  # noqa: FBT001 - a fixture's value
-    """With fail_nth memory can fail; absent where the kernel cannot inject that."""
-    if not slab_can_fail:
-        absent(f"no fault injection for slab memory: {FAILSLAB_WAIT} cannot be written")

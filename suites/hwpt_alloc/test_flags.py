@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, EOPNOTSUPP
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_iommufd import absent, raises_errno, rule
+from pytest_iommufd import absent, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
 # The header's names by bit; a bit whose name the header lacks must be refused.
@@ -40,56 +40,81 @@ def unknown_flag(request: pytest.FixtureRequest, uapi: Uapi) -> int:
 
 @rule("hwpt_alloc.flags.unknown")
 def test_unknown_flag(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, unknown_flag: int
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, unknown_flag: int
 ) -> None:
-    """A bit that means nothing, with an IOAS: EOPNOTSUPP (iommufd_hwpt_paging_alloc)."""
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=unknown_flag)
 
 
 @rule("hwpt_alloc.flags.unknown_with_known")
 @pytest.mark.parametrize("known", [NAMES[0], NAMES[1]])
 def test_unknown_flag_with_a_known_one(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, uapi: Uapi, known: str
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    uapi: Uapi,
+    known: str,
 ) -> None:
-    """A bit that means nothing beside one that does: EOPNOTSUPP (iommufd_hwpt_paging_alloc)."""
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=getattr(uapi, known) | 1 << 31)
 
 
 @rule("hwpt_alloc.flags.all_ones")
-def test_all_flags(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> None:
-    """All bits: EOPNOTSUPP (iommufd_hwpt_paging_alloc)."""
-    with raises_errno(EOPNOTSUPP):
+def test_all_flags(
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
+) -> None:
+    with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=0xFFFF_FFFF)
 
 
 @rule("hwpt_alloc.flags.unknown_before_memory")
-@pytest.mark.usefixtures("failing_slab")
 def test_unknown_flag_is_found_before_anything_is_made(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
 ) -> None:
-    """The core refuses a bit before it allocates, not the driver (iommufd_hwpt_paging_alloc)."""
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=1 << 31, fail_nth=3)
+
+
+@rule("hwpt_alloc.flags.fault_id_valid")
+def test_fault_id_valid_without_a_queue(
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, uapi: Uapi
+) -> None:
+    with expected:
+        iommufd.hwpt_alloc(mock_device, ioas, flags=uapi.IOMMU_HWPT_FAULT_ID_VALID)
+
+
+@rule("hwpt_alloc.flags.nested.fault_id_valid")
+def test_fault_id_valid_without_a_queue_with_a_parent(
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
+    uapi: Uapi,
+) -> None:
+    flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
+    with expected:
+        iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=flags)
 
 
 @rule("hwpt_alloc.flags.nested.unknown")
 def test_unknown_flag_of_a_nested(
+    expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
     hwpt_type: HwptType,
     unknown_flag: int,
 ) -> None:
-    """A bit that means nothing, with a parent: EOPNOTSUPP (iommufd_hwpt_nested_alloc)."""
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=unknown_flag)
 
 
 @rule("hwpt_alloc.flags.nested.paging_only")
 @pytest.mark.parametrize("name", [NAMES[0], NAMES[1]])
 def test_paging_flag_of_a_nested(
+    expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
@@ -97,47 +122,53 @@ def test_paging_flag_of_a_nested(
     uapi: Uapi,
     name: str,
 ) -> None:
-    """NEST_PARENT and DIRTY_TRACKING are not for nested ones: EOPNOTSUPP."""
     flags = getattr(uapi, name)
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=flags)
 
 
 @rule("hwpt_alloc.flags.nested.all_ones")
 def test_all_flags_of_a_nested(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
 ) -> None:
-    """All bits, with a parent: EOPNOTSUPP (iommufd_hwpt_nested_alloc)."""
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=0xFFFF_FFFF)
 
 
 @rule("hwpt_alloc.flags.dirty_unsupported")
 @pytest.mark.parametrize("parent", [False, True], ids=["alone", "with_nest_parent"])
 def test_dirty_tracking_without_support(
-    iommufd: Context, no_dirty_device: MockDevice, ioas: Ioas, uapi: Uapi, *, parent: bool
+    expected: Expectation,
+    iommufd: Context,
+    no_dirty_device: MockDevice,
+    ioas: Ioas,
+    uapi: Uapi,
+    *,
+    parent: bool,
 ) -> None:
-    """DIRTY_TRACKING for a device that cannot: EOPNOTSUPP (IOMMU_CAP_DIRTY_TRACKING)."""
     flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     flags |= uapi.IOMMU_HWPT_ALLOC_NEST_PARENT if parent else 0
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.hwpt_alloc(no_dirty_device, ioas, flags=flags)
 
 
 @rule("hwpt_alloc.flags.dirty_unsupported_before_memory")
-@pytest.mark.usefixtures("failing_slab")
 def test_dirty_tracking_without_support_is_found_before_anything_is_made(
-    iommufd: Context, no_dirty_device: MockDevice, ioas: Ioas, uapi: Uapi
+    expected: Expectation, iommufd: Context, no_dirty_device: MockDevice, ioas: Ioas, uapi: Uapi
 ) -> None:
-    """The core asks the device before it allocates, not the driver (iommufd_hwpt_paging_alloc)."""
     flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.hwpt_alloc(no_dirty_device, ioas, flags=flags, fail_nth=3)
 
 
 @rule("hwpt_alloc.flags.parent_with_fault_id")
 @pytest.mark.parametrize("dirty", [False, True], ids=["alone", "with_dirty_tracking"])
 def test_parent_has_no_fault_queue(
+    expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
@@ -146,10 +177,9 @@ def test_parent_has_no_fault_queue(
     *,
     dirty: bool,
 ) -> None:
-    """NEST_PARENT and FAULT_ID_VALID exclude each other: EOPNOTSUPP (iommufd_hwpt_paging_alloc)."""
     flags = uapi.IOMMU_HWPT_ALLOC_NEST_PARENT | uapi.IOMMU_HWPT_FAULT_ID_VALID
     flags |= uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING if dirty else 0
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=flags, fault_id=fault_queue)
 
 
@@ -157,11 +187,8 @@ def test_parent_has_no_fault_queue(
 
 
 @pytest.fixture
-def pasid_device(
-    mock_devices: Callable[..., MockDevice], other_ioas: Ioas, alloc_pasid: int
-) -> MockDevice:
+def pasid_device(mock_devices: Callable[..., MockDevice], other_ioas: Ioas) -> MockDevice:
     """A mock device with PASIDs."""
-    assert alloc_pasid
     return mock_devices(other_ioas, pasid=True)
 
 
@@ -172,11 +199,9 @@ def test_pasid_flag(
     mock_device: MockDevice,
     ioas: Ioas,
     uapi: Uapi,
-    alloc_pasid: int,
     names: tuple[str, ...],
 ) -> None:
-    """ALLOC_PASID goes with the other flags, on any device (iommufd_hwpt_paging_alloc)."""
-    flags = alloc_pasid | sum(getattr(uapi, name) for name in names)
+    flags = uapi.IOMMU_HWPT_ALLOC_PASID | sum(getattr(uapi, name) for name in names)
     iommufd.hwpt_alloc(mock_device, ioas, flags=flags).destroy()
 
 
@@ -187,10 +212,9 @@ def test_pasid_flag_with_a_fault_queue(
     ioas: Ioas,
     fault_queue: FaultQueue,
     uapi: Uapi,
-    alloc_pasid: int,
 ) -> None:
-    """ALLOC_PASID goes with DIRTY_TRACKING and a fault queue (iommufd_hwpt_paging_alloc)."""
-    flags = alloc_pasid | uapi.IOMMU_HWPT_FAULT_ID_VALID | uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+    flags = uapi.IOMMU_HWPT_ALLOC_PASID | uapi.IOMMU_HWPT_FAULT_ID_VALID
+    flags |= uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     iommufd.hwpt_alloc(mock_device, ioas, flags=flags, fault_id=fault_queue).destroy()
 
 
@@ -200,11 +224,10 @@ def test_pasid_flag_of_a_nested(
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
     hwpt_type: HwptType,
-    alloc_pasid: int,
+    uapi: Uapi,
 ) -> None:
-    """ALLOC_PASID is for nested ones too (iommufd_hwpt_nested_alloc)."""
-    data = hwpt_type.valid(iotlb=8)
-    iommufd.hwpt_alloc(mock_device, parent_hwpt, data, flags=alloc_pasid).check_iotlb(0, 8)
+    data, flags = hwpt_type.valid(iotlb=8), uapi.IOMMU_HWPT_ALLOC_PASID
+    iommufd.hwpt_alloc(mock_device, parent_hwpt, data, flags=flags).check_iotlb(0, 8)
 
 
 @pytest.fixture(params=["paging", "nested", "viommu"])
@@ -227,18 +250,18 @@ def source(
 
 @rule("hwpt_alloc.pasid.attach")
 def test_pasid_flag_allows_attaching_to_a_pasid(
+    expected: Expectation,
     iommufd: Context,
     pasid_device: MockDevice,
     ioas: Ioas,
     source: tuple[Any, ...],
-    alloc_pasid: int,
+    uapi: Uapi,
 ) -> None:
-    """Only with ALLOC_PASID may a PASID be attached: else EINVAL (iommufd_hwpt_pasid_compat)."""
-    device = pasid_device.selftest
-    pasid_device.replace(iommufd.hwpt_alloc(pasid_device, ioas, flags=alloc_pasid))
+    device, flags = pasid_device.selftest, uapi.IOMMU_HWPT_ALLOC_PASID
+    pasid_device.replace(iommufd.hwpt_alloc(pasid_device, ioas, flags=flags))
     without = iommufd.hwpt_alloc(pasid_device, *source)
-    with raises_errno(EINVAL):
+    with expected:
         iommufd.test("pasid_attach", device, pasid_attach={"pasid": 7, "pt_id": without.id})
-    given = iommufd.hwpt_alloc(pasid_device, *source, flags=alloc_pasid)
+    given = iommufd.hwpt_alloc(pasid_device, *source, flags=flags)
     iommufd.test("pasid_attach", device, pasid_attach={"pasid": 7, "pt_id": given.id})
     iommufd.test("pasid_detach", device, pasid_detach={"pasid": 7})

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOENT
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import raises_errno, rule
+from pytest_iommufd import rule
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Context, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.rules.expectation import Expectation
 
 NOTHING = {"zero": 0, "never_used": 9999, "largest": 0x7FFF_FFFF, "all_ones": 0xFFFF_FFFF}
 # Fixtures by the kind of object that they make.
@@ -35,104 +35,111 @@ UNSUITABLE = ("selftest", "fault_queue", "access", "vdevice", "veventq", "hw_que
 @rule("hwpt_alloc.dev_id.names_nothing")
 @pytest.mark.parametrize("number", NOTHING.values(), ids=NOTHING)
 def test_dev_id_names_nothing(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, number: int
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, number: int
 ) -> None:
-    """A dev_id that no object has: ENOENT (iommufd_get_device)."""
     assert number not in (mock_device.id, ioas.id)
-    with raises_errno(ENOENT):
+    with expected:
         iommufd.hwpt_alloc(number, ioas)
 
 
 @rule("hwpt_alloc.dev_id.high_bit")
-def test_dev_id_counts_all_its_bits(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> None:
-    """A device's id with bit 31 set is another id: ENOENT (iommufd_get_device)."""
-    with raises_errno(ENOENT):
+def test_dev_id_counts_all_its_bits(
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
+) -> None:
+    with expected:
         iommufd.hwpt_alloc(mock_device.id | 1 << 31, ioas)
 
 
 @rule("hwpt_alloc.dev_id.destroyed")
 def test_dev_id_of_a_destroyed_device(
-    iommufd: Context, destroyed_device: MockDevice, ioas: Ioas
+    expected: Expectation, iommufd: Context, destroyed_device: MockDevice, ioas: Ioas
 ) -> None:
-    """The dev_id of a device that was destroyed: ENOENT (iommufd_get_device)."""
-    with raises_errno(ENOENT):
+    with expected:
         iommufd.hwpt_alloc(destroyed_device, ioas)
 
 
 @rule("hwpt_alloc.dev_id.other_type")
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_dev_id_of_another_type(
-    iommufd: Context, ioas: Ioas, kind: str, request: pytest.FixtureRequest
+    expected: Expectation, iommufd: Context, ioas: Ioas, kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """A dev_id that is no device's: ENOENT (iommufd_get_object)."""
-    with raises_errno(ENOENT):
+    with expected:
         iommufd.hwpt_alloc(request.getfixturevalue(OBJECTS[kind]), ioas)
 
 
 @rule("hwpt_alloc.dev_id.other_type.nested")
 @pytest.mark.parametrize("kind", ["ioas", "parent_hwpt", "selftest"])
 def test_dev_id_of_another_type_for_a_nested(
+    expected: Expectation,
     iommufd: Context,
     parent_hwpt: Hwpt,
     hwpt_type: HwptType,
     kind: str,
     request: pytest.FixtureRequest,
 ) -> None:
-    """A dev_id that is no device's, with a parent and good data: ENOENT (iommufd_get_object)."""
-    with raises_errno(ENOENT):
+    with expected:
         iommufd.hwpt_alloc(request.getfixturevalue(OBJECTS[kind]), parent_hwpt, hwpt_type.valid())
 
 
 @rule("hwpt_alloc.dev_id.other_context")
-def test_dev_id_of_another_context(iommufd: Context, other_iommufd: Context, ioas: Ioas) -> None:
-    """A device bound to another open /dev/iommu: ENOENT (iommufd_get_object)."""
+def test_dev_id_of_another_context(
+    expected: Expectation, iommufd: Context, other_iommufd: Context, ioas: Ioas
+) -> None:
     foreign = other_iommufd.mock_device(other_iommufd.ioas_alloc())
-    with raises_errno(ENOENT):
+    with expected:
         iommufd.hwpt_alloc(foreign, ioas)
 
 
 @rule("hwpt_alloc.pt_id.names_nothing")
 @pytest.mark.parametrize("number", NOTHING.values(), ids=NOTHING)
-def test_pt_id_names_nothing(iommufd: Context, mock_device: MockDevice, number: int) -> None:
-    """A pt_id that no object has: EINVAL, not ENOENT (iommufd_hwpt_alloc)."""
+def test_pt_id_names_nothing(
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, number: int
+) -> None:
     assert number != mock_device.id
-    with raises_errno(EINVAL):
+    with expected:
         iommufd.hwpt_alloc(mock_device, number)
 
 
 @rule("hwpt_alloc.pt_id.high_bit")
-def test_pt_id_counts_all_its_bits(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> None:
-    """An IOAS's id with bit 31 set is another id: EINVAL (iommufd_hwpt_alloc)."""
-    with raises_errno(EINVAL):
+def test_pt_id_counts_all_its_bits(
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
+) -> None:
+    with expected:
         iommufd.hwpt_alloc(mock_device, ioas.id | 1 << 31)
 
 
 @rule("hwpt_alloc.pt_id.destroyed")
 def test_pt_id_of_a_destroyed_ioas(
-    iommufd: Context, mock_device: MockDevice, destroyed_ioas: Ioas
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, destroyed_ioas: Ioas
 ) -> None:
-    """The pt_id of an IOAS that was destroyed: EINVAL (iommufd_hwpt_alloc)."""
-    with raises_errno(EINVAL):
+    with expected:
         iommufd.hwpt_alloc(mock_device, destroyed_ioas)
 
 
 @rule("hwpt_alloc.pt_id.destroyed_parent")
 def test_pt_id_of_a_destroyed_parent(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
 ) -> None:
-    """The pt_id of a parent that was destroyed: EINVAL (iommufd_hwpt_alloc)."""
     parent_hwpt.destroy()
-    with raises_errno(EINVAL):
+    with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid())
 
 
 @rule("hwpt_alloc.pt_id.device")
 @pytest.mark.parametrize("data", [False, True], ids=["no_data", "data"])
 def test_pt_id_of_the_device(
-    iommufd: Context, mock_device: MockDevice, hwpt_type: HwptType, *, data: bool
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    hwpt_type: HwptType,
+    *,
+    data: bool,
 ) -> None:
-    """A pt_id that is the device's own: EINVAL (iommufd_hwpt_alloc)."""
-    with raises_errno(EINVAL):
+    with expected:
         iommufd.hwpt_alloc(mock_device, mock_device, hwpt_type.valid() if data else None)
 
 
@@ -140,6 +147,7 @@ def test_pt_id_of_the_device(
 @pytest.mark.parametrize("data", [False, True], ids=["no_data", "data"])
 @pytest.mark.parametrize("kind", UNSUITABLE)
 def test_pt_id_of_another_type(
+    expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
     hwpt_type: HwptType,
@@ -148,28 +156,28 @@ def test_pt_id_of_another_type(
     *,
     data: bool,
 ) -> None:
-    """A pt_id that is neither an IOAS, a HWPT nor a vIOMMU: EINVAL (iommufd_hwpt_alloc)."""
     wrong = request.getfixturevalue(OBJECTS[kind])
-    with raises_errno(EINVAL):
+    with expected:
         iommufd.hwpt_alloc(mock_device, wrong, hwpt_type.valid() if data else None)
 
 
 @rule("hwpt_alloc.pt_id.other_context")
 @pytest.mark.parametrize("kind", ["ioas", "parent"])
 def test_pt_id_of_another_context(
+    expected: Expectation,
     iommufd: Context,
     other_iommufd: Context,
     mock_device: MockDevice,
     hwpt_type: HwptType,
+    parent_flags: int,
     kind: str,
 ) -> None:
-    """An IOAS or a parent of another open /dev/iommu: EINVAL (iommufd_hwpt_alloc)."""
     foreign = other_iommufd.ioas_alloc()
-    flags = iommufd.uapi.IOMMU_HWPT_ALLOC_NEST_PARENT
-    with raises_errno(EINVAL):
-        if kind == "ioas":
+    if kind == "ioas":
+        with expected:
             iommufd.hwpt_alloc(mock_device, foreign)
-        else:
-            device = other_iommufd.mock_device(foreign)
-            parent = other_iommufd.hwpt_alloc(device, foreign, flags=flags)
+    else:
+        device = other_iommufd.mock_device(foreign)
+        parent = other_iommufd.hwpt_alloc(device, foreign, flags=parent_flags)
+        with expected:
             iommufd.hwpt_alloc(mock_device, parent, hwpt_type.valid())

@@ -1,148 +1,90 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The order of the checks: of two errors in one call, the earlier check's is returned.
 
-Each ladder is in the kernel's order. A rung is one error in a call that is right but for it;
-of two rungs together the upper must win. Two with the same errno tell nothing.
+The ladders of rules.toml have each dialect's checks in the kernel's order, with their errnos. Here
+is how to fail each of them: what is different from a call that is right. Of two rungs together the
+upper must win. Two with the same errno tell nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from errno import (
-    E2BIG,
-    EADDRINUSE,
-    EFAULT,
-    EINVAL,
-    ENOENT,
-    ENOMEM,
-    EOPNOTSUPP,
-)
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_iommufd import absent, raises_errno, rule
+from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.rules.catalogue import FILE, Catalogue
+from pytest_iommufd.rules.marker import ABSENT
+from pytest_iommufd.uapi import errno_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_iommufd.iommufd import Context, Hwpt, HwptType, Ioas, MockDevice, Viommu
+    from pytest_iommufd.rules.catalogue import Capability
+    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
-    Check = Callable[[dict[str, int], "Rung", list["Rung"]], None]
-
 UNKNOWN = 9999
+CATALOGUE = Catalogue.load(Path(__file__).with_name(FILE))
+LADDERS = CATALOGUE.ladders
+
+# Numbers, or names of fixtures and constants. Flags of two rungs are both given. `tail`, `fail_nth`
+# and `readonly` are ioctl()'s and the page's.
+ALL: dict[str, Mapping[str, Any]] = {
+    "size": {"size": 23},
+    "tail": {"tail": b"\1"},
+    "reserved": {"__reserved": 1},
+    "dev_id": {"dev_id": UNKNOWN},
+    "dev_id_type": {"dev_id": "other_ioas"},
+    "pt_id": {"pt_id": UNKNOWN},
+    "pt_id_type": {"pt_id": "selftest_object"},
+    "memory": {"fail_nth": 3},
+    "fault_id": {"flags": "IOMMU_HWPT_FAULT_ID_VALID", "fault_id": UNKNOWN},
+    "respond": {"readonly": True},
+}
+TYPED = ALL | {
+    "length_without_type": {"data_type": 0},
+    "type_without_length": {"data_len": 0},
+    "pt_id_nested": {"pt_id": "nested_hwpt"},
+    "flags": {"flags": "IOMMU_HWPT_ALLOC_NEST_PARENT"},
+    "no_data": {"data_type": 0, "data_len": 0},
+    "default_type": {"data_type": 0},
+    "auto_parent": {"pt_id": "auto_hwpt"},
+    "no_parent": {"pt_id": "hwpt"},
+    "memory": {"fail_nth": "memory_nth"},
+    "data_type": {"data_type": 1},
+    "data_length": {"data_len": 3},
+    "data_tail": {"data_len": 64, "data_uptr": "ones"},
+    "data_pointer": {"data_uptr": "unmapped"},
+}
+PAGING = ALL | {
+    "length_without_type": {"data_len": 4},
+    "type_without_length": {"data_type": 0xDEAD},
+    "flags": {"flags": 1 << 31},
+    "dirty": {"dev_id": "no_dirty_device", "flags": "IOMMU_HWPT_ALLOC_DIRTY_TRACKING"},
+    "parent_with_queue": {"flags": 1 | 4, "fault_id": "fault_queue"},
+    "data_type": {"data_type": 1, "data_len": 4},
+    "data_length": {"data_type": 0xDEAD, "data_len": 3},
+    "data_pointer": {"data_type": 0xDEAD, "data_len": 4, "data_uptr": "unmapped"},
+    "bad_data": {"data_type": 0xDEAD, "data_len": 4, "data_uptr": "unmapped"},
+    "area_alignment": {"pt_id": "ioas_unaligned"},
+    "area_aperture": {"pt_id": "ioas_outside_aperture"},
+    "area_memory": {"pt_id": "ioas_unpinnable"},
+}
 
 
-@dataclass(frozen=True)
-class Rung:
-    """A check, and what fails it.
-
-    Attributes:
-        name: for the rule's slug.
-        number: the errno.
-        fields: what differs from a right call: numbers, or names of fixtures and constants.
-            Flags of two rungs are both given. `tail`, `fail_nth` and `readonly` are ioctl()'s
-            and the page's.
-        needs: a fixture that is false where the kernel lacks what this is about.
-    """
-
-    name: str
-    number: int
-    fields: Mapping[str, Any]
-    needs: str = ""
+def _rungs(ladder: str) -> list[Any]:
+    """Return the rungs of a ladder in any dialect, each with its rule."""
+    rungs = dict.fromkeys(rung for known in LADDERS[ladder].values() for rung in known)
+    return [pytest.param(rung, marks=rule(f"{ladder}.{rung}"), id=rung) for rung in rungs]
 
 
-FRAME = [
-    Rung("size", EINVAL, {"size": 23}),
-    Rung("tail", E2BIG, {"tail": b"\1"}),
-    Rung("reserved", EOPNOTSUPP, {"__reserved": 1}),
-]
-LOOKUPS = [
-    Rung("dev_id", ENOENT, {"dev_id": UNKNOWN}),
-    Rung("dev_id_type", ENOENT, {"dev_id": "other_ioas"}),
-    Rung("pt_id", EINVAL, {"pt_id": UNKNOWN}),
-    Rung("pt_id_type", EINVAL, {"pt_id": "selftest_object"}),
-]
-MEMORY = Rung("memory", ENOMEM, {"fail_nth": 3}, "slab_can_fail")
-BAD_QUEUE = {"flags": "IOMMU_HWPT_FAULT_ID_VALID", "fault_id": UNKNOWN}
-RESPOND = Rung("respond", EFAULT, {"readonly": True})
-DRIVER = [
-    Rung("data_type", EOPNOTSUPP, {"data_type": 1}),
-    Rung("data_length", EINVAL, {"data_len": 3}),
-    Rung("data_pointer", EFAULT, {"data_uptr": "unmapped"}),
-    Rung("fault_id", ENOENT, BAD_QUEUE),
-    RESPOND,
-]
-
-NESTED = [
-    *FRAME,
-    Rung("length_without_type", EINVAL, {"data_type": 0}),
-    Rung("type_without_length", EINVAL, {"data_len": 0}),
-    *LOOKUPS,
-    Rung("pt_id_nested", EINVAL, {"pt_id": "nested_hwpt"}),
-    Rung("flags", EOPNOTSUPP, {"flags": "IOMMU_HWPT_ALLOC_NEST_PARENT"}),
-    Rung("no_data", EOPNOTSUPP, {"data_type": 0, "data_len": 0}),
-    Rung("auto_parent", EINVAL, {"pt_id": "auto_hwpt"}),
-    Rung("no_parent", EINVAL, {"pt_id": "hwpt"}),
-    MEMORY,
-    *DRIVER,
-]
-
-PAGING = [
-    *FRAME,
-    Rung("length_without_type", EINVAL, {"data_len": 4}),
-    Rung("type_without_length", EINVAL, {"data_type": 0xDEAD}),
-    *LOOKUPS,
-    Rung("flags", EOPNOTSUPP, {"flags": 1 << 31}),
-    Rung(
-        "dirty",
-        EOPNOTSUPP,
-        {"dev_id": "no_dirty_device", "flags": "IOMMU_HWPT_ALLOC_DIRTY_TRACKING"},
-    ),
-    Rung("parent_with_queue", EOPNOTSUPP, {"flags": 1 | 4, "fault_id": "fault_queue"}),
-    MEMORY,
-    Rung("data_type", EOPNOTSUPP, {"data_type": 1, "data_len": 4}),
-    Rung("data_length", EINVAL, {"data_type": 0xDEAD, "data_len": 3}, "paging_takes_data"),
-    Rung(
-        "data_pointer",
-        EFAULT,
-        {"data_type": 0xDEAD, "data_len": 4, "data_uptr": "unmapped"},
-        "paging_takes_data",
-    ),
-    Rung("area_alignment", EADDRINUSE, {"pt_id": "ioas_unaligned"}),
-    Rung("area_aperture", EADDRINUSE, {"pt_id": "ioas_outside_aperture"}),
-    Rung("area_memory", EFAULT, {"pt_id": "ioas_unpinnable"}),
-    Rung("fault_id", ENOENT, BAD_QUEUE, "paging_takes_fault_id"),
-    RESPOND,
-]
-
-VIOMMU = [
-    FRAME[-1],
-    *LOOKUPS,
-    Rung("flags", EOPNOTSUPP, {"flags": "IOMMU_HWPT_ALLOC_NEST_PARENT"}),
-    Rung("no_data", EOPNOTSUPP, {"data_type": 0, "data_len": 0}),
-    MEMORY,
-    *DRIVER,
-]
-
-
-def _rungs(name: str, ladder: list[Rung]) -> list[Any]:
-    """Return for each rung itself, and those below whose errno is another."""
-    return [
-        pytest.param(
-            upper,
-            [
-                lower
-                for lower in ladder[place + 1 :]
-                if lower.number != upper.number
-                and not (upper.fields.keys() & lower.fields.keys()) - {"flags"}
-            ],
-            marks=rule(f"hwpt_alloc.order.{name}.{upper.name}"),
-            id=upper.name,
-        )
-        for place, upper in enumerate(ladder)
-    ]
+@pytest.fixture
+def memory_nth(dialect: str) -> int:
+    """Which point that can fail is the first memory, where there is data."""
+    return 2 if dialect == "v2-review" else 3
 
 
 @pytest.fixture
@@ -162,16 +104,17 @@ def resolve(uapi: Uapi, request: pytest.FixtureRequest) -> Callable[[Any], Any]:
 def call(
     iommufd: Context,
     uapi: Uapi,
+    type_field: str,
     readonly: Callable[[bytes], int],
     resolve: Callable[[Any], Any],
 ) -> Callable[..., None]:
     """Makes the call of a base with the errors of some rungs."""
 
-    def make(base: dict[str, int], *rungs: Rung) -> None:
+    def make(base: dict[str, int], *rungs: Mapping[str, Any]) -> None:
         fields: dict[str, Any] = dict(base)
         flags = 0
         for rung in rungs:
-            fields |= {name: resolve(value) for name, value in rung.fields.items()}
+            fields |= {name: resolve(value) for name, value in rung.items()}
             flags |= fields.pop("flags", 0)
         fields["flags"] = flags
         if not fields.pop("readonly", False):
@@ -179,6 +122,7 @@ def call(
             return
         tail, nth = fields.pop("tail", b""), fields.pop("fail_nth", 0)
         fields.setdefault("size", uapi.sizeof("iommu_hwpt_alloc") + len(tail))
+        fields[type_field] = fields.pop("data_type", 0)
         at = readonly(bytes(uapi.struct("iommu_hwpt_alloc", **fields)) + tail)
         iommufd.ioctl("IOMMU_HWPT_ALLOC", at=at, write=False, fail_nth=nth)
 
@@ -186,25 +130,33 @@ def call(
 
 
 @pytest.fixture
-def check(call: Callable[..., None], request: pytest.FixtureRequest) -> Check:
+def check(
+    call: Callable[..., None],
+    expected: Expectation,
+    dialect: str,
+    lacks: Callable[[Capability], str],
+) -> Callable[..., None]:
     """Checks that a rung's error is returned, alone and whichever other is below it."""
 
-    def lacks(rung: Rung) -> bool:
-        return bool(rung.needs) and not request.getfixturevalue(rung.needs)
+    def result(ladder: str, rung: str) -> str:
+        found = CATALOGUE.rule(f"{ladder}.{rung}")
+        return found.expected(dialect, lambda name: lacks(CATALOGUE.capabilities[name]))
 
-    def make(base: dict[str, int], upper: Rung, below: list[Rung]) -> None:
-        if lacks(upper):
-            absent(f"the kernel lacks what is asked for by the fixture {upper.needs}")
-        with raises_errno(upper.number):
-            call(base, upper)
-        for lower in below:
-            if lacks(lower):
+    def make(ladder: str, rungs: dict[str, Any], base: dict[str, int], upper: str) -> None:
+        with expected:
+            call(base, rungs[upper])
+        order = LADDERS[ladder][dialect]
+        for lower in order[order.index(upper) + 1 :]:
+            same = (rungs[upper].keys() & rungs[lower].keys()) - {"flags"}
+            if same or result(ladder, lower) == expected.result:
+                continue
+            if result(ladder, lower).startswith(ABSENT):
                 continue
             try:
-                with raises_errno(upper.number):
-                    call(base, lower, upper)
+                with raises_errno(errno_number(expected.result)):
+                    call(base, rungs[lower], rungs[upper])
             except AssertionError as error:
-                error.add_note(f"with {upper.name} and {lower.name} both wrong")
+                error.add_note(f"with {upper} and {lower} both wrong")
                 raise
 
     return make
@@ -218,35 +170,31 @@ def typed(iommufd: Context, hwpt_type: HwptType) -> dict[str, int]:
     return {"data_type": data.type, "data_len": len(data.content), "data_uptr": uptr}
 
 
-@pytest.mark.parametrize(("upper", "below"), _rungs("nested", NESTED))
+@pytest.mark.parametrize("rung", _rungs("hwpt_alloc.order.nested"))
 def test_nested(
-    check: Check,
+    check: Callable[..., None],
     typed: dict[str, int],
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    upper: Rung,
-    below: list[Rung],
+    rung: str,
 ) -> None:
-    """Of two errors with a parent the earlier check's is returned (iommufd_hwpt_nested_alloc)."""
-    check(typed | {"dev_id": mock_device.id, "pt_id": parent_hwpt.id}, upper, below)
+    base = typed | {"dev_id": mock_device.id, "pt_id": parent_hwpt.id}
+    check("hwpt_alloc.order.nested", TYPED, base, rung)
 
 
-@pytest.mark.parametrize(("upper", "below"), _rungs("paging", PAGING))
-def test_paging(
-    check: Check, mock_device: MockDevice, ioas: Ioas, upper: Rung, below: list[Rung]
-) -> None:
-    """Of two errors with an IOAS the earlier check's is returned (iommufd_hwpt_paging_alloc)."""
-    check({"dev_id": mock_device.id, "pt_id": ioas.id}, upper, below)
+@pytest.mark.parametrize("rung", _rungs("hwpt_alloc.order.paging"))
+def test_paging(check: Callable[..., None], mock_device: MockDevice, ioas: Ioas, rung: str) -> None:
+    base = {"dev_id": mock_device.id, "pt_id": ioas.id}
+    check("hwpt_alloc.order.paging", PAGING, base, rung)
 
 
-@pytest.mark.parametrize(("upper", "below"), _rungs("viommu", VIOMMU))
+@pytest.mark.parametrize("rung", _rungs("hwpt_alloc.order.viommu"))
 def test_viommu(
-    check: Check,
+    check: Callable[..., None],
     typed: dict[str, int],
     mock_device: MockDevice,
     viommu: Viommu,
-    upper: Rung,
-    below: list[Rung],
+    rung: str,
 ) -> None:
-    """Of two errors with a vIOMMU the earlier check's is returned (iommufd_hwpt_alloc)."""
-    check(typed | {"dev_id": mock_device.id, "pt_id": viommu.id}, upper, below)
+    base = typed | {"dev_id": mock_device.id, "pt_id": viommu.id}
+    check("hwpt_alloc.order.viommu", TYPED, base, rung)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOENT, EOPNOTSUPP
+from errno import ENOENT
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
 
 @rule("hwpt_alloc.paging.plain")
 def test_ioas_gives_a_hwpt(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> None:
-    """An IOAS and no flag: a HWPT of its own, which lives until destroyed (iommufd_hwpt_alloc)."""
     made = iommufd.hwpt_alloc(mock_device, ioas)
     assert made.id not in (ioas.id, mock_device.id, mock_device.selftest.id, mock_device.hwpt.id)
     made.destroy()
@@ -31,7 +31,6 @@ def test_ioas_gives_a_hwpt(iommufd: Context, mock_device: MockDevice, ioas: Ioas
 def test_ioas_needs_no_device_attached(
     iommufd: Context, mock_device: MockDevice, other_ioas: Ioas, ioas: Ioas
 ) -> None:
-    """The IOAS need not be the one that the device is attached to (iommufd_hwpt_alloc)."""
     made = iommufd.hwpt_alloc(mock_device, other_ioas)
     assert mock_device.replace(made) == made.id
     mock_device.replace(ioas)
@@ -39,7 +38,6 @@ def test_ioas_needs_no_device_attached(
 
 @rule("hwpt_alloc.paging.many")
 def test_an_ioas_gives_many_hwpts(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> None:
-    """Each call makes another HWPT of the same IOAS (iommufd_hwpt_paging_alloc)."""
     made = {iommufd.hwpt_alloc(mock_device, ioas).id for _ in range(5)}
     assert len(made) == 5
     assert mock_device.hwpt.id not in made
@@ -49,7 +47,6 @@ def test_an_ioas_gives_many_hwpts(iommufd: Context, mock_device: MockDevice, ioa
 def test_hwpt_has_what_is_mapped_already(
     iommufd: Context, mock_device: MockDevice, other_ioas: Ioas, buffer: Buffer, uapi: Uapi
 ) -> None:
-    """A HWPT is filled with the IOAS's areas before it is returned (iopt_table_add_domain)."""
     iova = other_ioas.map(buffer, iova=uapi.MOCK_APERTURE_START)
     made = iommufd.hwpt_alloc(mock_device, other_ioas)
     check = {"iova": iova, "length": buffer.size, "uptr": buffer.address}
@@ -60,7 +57,6 @@ def test_hwpt_has_what_is_mapped_already(
 def test_hwpt_gets_what_is_mapped_later(
     iommufd: Context, mock_device: MockDevice, other_ioas: Ioas, buffer: Buffer, uapi: Uapi
 ) -> None:
-    """A HWPT stays one of the IOAS's domains: a later map reaches it (iopt_table_add_domain)."""
     made = iommufd.hwpt_alloc(mock_device, other_ioas)
     iova = other_ioas.map(buffer, iova=uapi.MOCK_APERTURE_START)
     check = {"iova": iova, "length": buffer.size, "uptr": buffer.address}
@@ -69,42 +65,53 @@ def test_hwpt_gets_what_is_mapped_later(
 
 @rule("hwpt_alloc.paging.nest_parent")
 def test_nest_parent_makes_a_parent(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, hwpt_type: HwptType, uapi: Uapi
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    hwpt_type: HwptType,
+    uapi: Uapi,
 ) -> None:
-    """With NEST_PARENT the HWPT can have nested ones (iommufd_hwpt_paging_alloc)."""
-    made = iommufd.hwpt_alloc(mock_device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_NEST_PARENT)
-    iommufd.hwpt_alloc(mock_device, made, hwpt_type.valid(iotlb=1)).check_iotlb(0, 1)
+    with expected:
+        made = iommufd.hwpt_alloc(mock_device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_NEST_PARENT)
+    if expected.ok:
+        iommufd.hwpt_alloc(mock_device, made, hwpt_type.valid(iotlb=1)).check_iotlb(0, 1)
 
 
 @rule("hwpt_alloc.paging.dirty_tracking")
 @pytest.mark.parametrize("parent", [False, True], ids=["alone", "with_nest_parent"])
 def test_dirty_tracking_can_be_switched_on(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, uapi: Uapi, *, parent: bool
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    uapi: Uapi,
+    *,
+    parent: bool,
 ) -> None:
-    """With DIRTY_TRACKING the HWPT tracks dirty pages (mock driver, dirty_ops)."""
     flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     flags |= uapi.IOMMU_HWPT_ALLOC_NEST_PARENT if parent else 0
-    made = iommufd.hwpt_alloc(mock_device, ioas, flags=flags)
-    enable = uapi.IOMMU_HWPT_DIRTY_TRACKING_ENABLE
-    iommufd.ioctl("IOMMU_HWPT_SET_DIRTY_TRACKING", hwpt_id=made, flags=enable)
+    with expected:
+        made = iommufd.hwpt_alloc(mock_device, ioas, flags=flags)
+    if expected.ok:
+        enable = uapi.IOMMU_HWPT_DIRTY_TRACKING_ENABLE
+        iommufd.ioctl("IOMMU_HWPT_SET_DIRTY_TRACKING", hwpt_id=made, flags=enable)
 
 
 @rule("hwpt_alloc.paging.no_dirty_tracking")
 def test_without_the_flag_dirty_tracking_cannot_be_switched_on(
-    iommufd: Context, hwpt: Hwpt, uapi: Uapi
+    expected: Expectation, iommufd: Context, hwpt: Hwpt, uapi: Uapi
 ) -> None:
-    """Without DIRTY_TRACKING the HWPT has no dirty_ops: EOPNOTSUPP (iopt_set_dirty_tracking)."""
     enable = uapi.IOMMU_HWPT_DIRTY_TRACKING_ENABLE
-    with raises_errno(EOPNOTSUPP):
+    with expected:
         iommufd.ioctl("IOMMU_HWPT_SET_DIRTY_TRACKING", hwpt_id=hwpt, flags=enable)
 
 
 @rule("hwpt_alloc.paging.dirty_enforced")
 def test_dirty_tracking_refuses_devices_without_it(
-    dirty_hwpt: Hwpt, no_dirty_device: MockDevice
+    expected: Expectation, dirty_hwpt: Hwpt, no_dirty_device: MockDevice
 ) -> None:
-    """DIRTY_TRACKING binds attaching: a device without it is refused, EINVAL (iommufd.h)."""
-    with raises_errno(EINVAL):
+    with expected:
         no_dirty_device.replace(dirty_hwpt)
 
 
@@ -112,7 +119,6 @@ def test_dirty_tracking_refuses_devices_without_it(
 def test_device_without_dirty_tracking_gets_a_plain_hwpt(
     iommufd: Context, no_dirty_device: MockDevice, ioas: Ioas
 ) -> None:
-    """A device need not track dirty pages if the flag is not given (iommufd_hwpt_paging_alloc)."""
     made = iommufd.hwpt_alloc(no_dirty_device, ioas)
     assert no_dirty_device.replace(made) == made.id
     no_dirty_device.replace(ioas)
@@ -122,7 +128,6 @@ def test_device_without_dirty_tracking_gets_a_plain_hwpt(
 def test_parent_gives_a_nested_hwpt(
     iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType, uapi: Uapi
 ) -> None:
-    """A parent and the driver's data: a nested HWPT made of that data (mock driver, iotlb)."""
     made = iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(iotlb=0xC0FFEE))
     for entry in range(uapi.MOCK_NESTED_DOMAIN_IOTLB_NUM):
         made.check_iotlb(entry, 0xC0FFEE)
@@ -133,7 +138,6 @@ def test_parent_gives_a_nested_hwpt(
 def test_nested_hwpt_can_be_attached(
     mock_device: MockDevice, nested_hwpt: Hwpt, ioas: Ioas
 ) -> None:
-    """A device can be attached to its nested HWPT (iommufd_device_attach)."""
     assert mock_device.replace(nested_hwpt) == nested_hwpt.id
     mock_device.replace(ioas)
 
@@ -142,7 +146,6 @@ def test_nested_hwpt_can_be_attached(
 def test_a_parent_has_many_nested_hwpts(
     iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType
 ) -> None:
-    """Each nested HWPT of a parent has data of its own (iommufd_hwpt_nested_alloc)."""
     made = [
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(iotlb=value))
         for value in range(1, 5)
@@ -155,7 +158,6 @@ def test_a_parent_has_many_nested_hwpts(
 def test_parent_may_track_dirty_pages(
     iommufd: Context, mock_device: MockDevice, ioas: Ioas, hwpt_type: HwptType, uapi: Uapi
 ) -> None:
-    """A parent with DIRTY_TRACKING too is as good a parent (iommufd_hwpt_nested_alloc)."""
     flags = uapi.IOMMU_HWPT_ALLOC_NEST_PARENT | uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     parent = iommufd.hwpt_alloc(mock_device, ioas, flags=flags)
     iommufd.hwpt_alloc(mock_device, parent, hwpt_type.valid(iotlb=2)).check_iotlb(0, 2)
@@ -169,6 +171,5 @@ def test_parent_may_be_made_for_another_device(
     parent_hwpt: Hwpt,
     hwpt_type: HwptType,
 ) -> None:
-    """A parent made for another device of the same IOMMU driver will do (owner test)."""
     other = mock_devices(other_ioas)
     iommufd.hwpt_alloc(other, parent_hwpt, hwpt_type.valid(iotlb=3)).check_iotlb(0, 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs of the suite on a kernel whose iommufd was edited; only the module is built anew."""
+"""Runs of a suite on a kernel whose iommufd was edited; only the module is built anew."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ lab.resolve = edited
 
 @pytest.fixture
 def run_edited(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Runs suites/hwpt_alloc with an edit of drivers/iommu/iommufd and pytest's arguments."""
+    """Runs a suite with an edit of drivers/iommu/iommufd and pytest's arguments."""
 
-    def run(spec: str, edit: Callable[[Path], object], *args: str) -> pytest.RunResult:
+    def run(
+        spec: str, edit: Callable[[Path], object], *args: str, suite: str = "hwpt_alloc"
+    ) -> pytest.RunResult:
         modules = rebuild_module(resolve(spec), edit, pytester.path / "modules")
         listed = pytester.path / "modules.txt"
         listed.write_text("\n".join(map(str, modules)))
@@ -42,7 +44,7 @@ def run_edited(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
         return pytester.runpytest_subprocess(
             *("-p", "edited", "-p", "no:cacheprovider", "--tb=line", "--kernel", spec),
             *args,
-            *("--pyargs", "pytest_iommufd.suites.hwpt_alloc"),
+            *("--pyargs", f"pytest_iommufd.suites.{suite}"),
         )
 
     return run

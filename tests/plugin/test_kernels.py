@@ -196,7 +196,7 @@ def test_a_kernel_without_iommufd_test_says_so(
 ) -> None:
     """There is no such kernel here, so what the kernel answers is in its place."""
     monkeypatch.setattr(lab, "_absent", lambda *_: {"IOMMU_TEST_CMD"})
-    monkeypatch.setattr(bench, "_inspected", False)
+    monkeypatch.setattr(bench, "_absent", None)
     with pytest.raises(Problem, match="has iommufd without iommufd_test") as caught:
         bench.ready()
     assert "CONFIG_IOMMUFD_TEST=y" in str(caught.value)

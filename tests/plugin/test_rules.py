@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import rule
-from pytest_iommufd.rules.verdicts import Mark, Verdicts
+from pytest_iommufd.reports import terminal
+from pytest_iommufd.rules.verdicts import Mark, Result, Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Run = Callable[..., pytest.RunResult]
 
 RULES = """
 import pytest
@@ -72,7 +77,7 @@ def test_a_run_tells_each_rule_s_verdict(
             "area.violated *violated",
             "area.crashed *crashed",
             "area.both *holds",
-            "*: 2 holds, 1 absent, 3 violated, 1 crashed",
+            "*: 2 holds, 3 violated, 1 crashed, 1 absent",
             "*a rule's test was skipped for no accepted reason: no time",
             "*a rule's test was skipped for no accepted reason: not today",
         ]
@@ -81,7 +86,7 @@ def test_a_run_tells_each_rule_s_verdict(
 
 def test_a_quiet_run_shows_only_what_is_wrong(run: Callable[..., pytest.RunResult]) -> None:
     result = run(RULES)
-    result.stdout.fnmatch_lines_random(["area.crashed *", "*: 2 holds, 1 absent, *"])
+    result.stdout.fnmatch_lines_random(["area.crashed *", "*: 2 holds, 3 violated, *"])
     result.stdout.no_fnmatch_line("area.holds *")
 
 
@@ -113,18 +118,207 @@ def test_a_slug_of_another_form_is_refused(slug: str) -> None:
 def test_the_worst_of_a_rule_s_tests_counts(marks: list[Mark], worst: Mark) -> None:
     verdicts = Verdicts()
     for mark in marks:
-        verdicts.add("6.12", "a.b", mark)
-    assert verdicts.marks == {"6.12": {"a.b": worst}}
+        verdicts.add(Result("6.12", "a.b", mark))
+    assert verdicts.of("6.12", "a.b").mark is worst
 
 
-def test_a_table_has_a_column_for_each_kernel() -> None:
+def test_of_two_failures_the_one_that_nobody_knew_of_counts() -> None:
     verdicts = Verdicts()
-    verdicts.add("6.12", "a.b", Mark.HOLDS)
-    verdicts.add("7.3", "a.b", Mark.VIOLATED)
-    verdicts.add("7.3", "a.longer", Mark.ABSENT)
-    assert [line.split() for line in verdicts.table()] == [
-        ["rule", "6.12", "7.3"],
-        ["a.b", "holds", "violated"],
-        ["a.longer", "not", "run", "absent"],
+    verdicts.add(Result("6.12", "a.b", Mark.VIOLATED, known="violated: why", nodeid="one"))
+    verdicts.add(Result("6.12", "a.b", Mark.VIOLATED, nodeid="two"))
+    assert verdicts.of("6.12", "a.b").wrong
+    assert verdicts.tests("6.12", "a.b") == 2
+
+
+def test_a_result_is_the_same_in_another_process() -> None:
+    result = Result("6.12", "a.b", Mark.CRASHED, reason="why", calls=("IOMMU_DESTROY() = OK",))
+    assert Result.unpacked(json.loads(json.dumps(result.packed()))) == result
+
+
+@pytest.fixture
+def verdicts() -> Verdicts:
+    made = Verdicts()
+    made.add(Result("6.12", "a.b", Mark.HOLDS, got="OK"))
+    made.add(Result("7.3", "a.b", Mark.CRASHED, known="crashed: why"))
+    made.add(Result("7.3", "a.longer", Mark.ABSENT))
+    made.add(Result("7.3", "a.held", Mark.HOLDS, known="violated: why", got="OK"))
+    made.add(Result("6.12", "a.held", Mark.HOLDS, got="OK"))
+    made.complete({"7.3": "7.3", "6.12": "6.12"}, ["a.never", "a.held", "a.b"])
+    return made
+
+
+def test_a_table_has_a_column_for_each_kernel(verdicts: Verdicts) -> None:
+    rows = [re.split(r"  +", line) for line in terminal.table(verdicts, verdicts.slugs)]
+    assert rows == [
+        ["rule", "7.3", "6.12"],
+        ["a.never", "not run", "not run"],
+        ["a.held", "holds (known not to)", "holds"],
+        ["a.b", "crashed (known)", "holds"],
+        ["a.longer", "absent", "not run"],
     ]
-    assert verdicts.counts("7.3") == "1 absent, 1 violated"
+    assert terminal.counts(verdicts, "7.3") == (
+        "1 holds (1 known not to), 1 crashed (1 known), 1 absent, 1 not run"
+    )
+
+
+def test_kernels_differ_in_what_they_gave(verdicts: Verdicts) -> None:
+    assert [slug for slug in verdicts.slugs if verdicts.differs(slug)] == ["a.b"]
+    verdicts.add(Result("6.12", "a.longer", Mark.HOLDS, got="EINVAL"))
+    assert verdicts.differs("a.longer", "6.12")
+    assert not verdicts.differs("a.longer", "7.3")
+
+
+# ---- known defects ----
+
+KNOWN = """
+import pytest
+from pytest_iommufd import rule
+
+@rule("area.holds")
+def test_holds(iommufd, expected):
+    with expected:
+        iommufd.ioas_alloc()
+
+@rule("area.errno")
+def test_another_errno(iommufd, expected):
+    with expected:
+        iommufd.ioas_alloc(flags=1)
+
+@rule("area.panic")
+@pytest.mark.parametrize("way", [1, 2])
+def test_panics(process, way):
+    process.write_file("/proc/sysrq-trigger", b"c")
+
+@rule("area.splat")
+def test_warns(process):
+    process.write_file("/dev/kmsg", b"WARNING: CPU: 0 PID: 1 at drivers/x.c:1 f+0x1/0x2\\n")
+
+@pytest.fixture
+def no_end(iommufd):
+    yield
+    raise RuntimeError("a leak")
+
+@pytest.fixture
+def no_beginning(iommufd):
+    raise RuntimeError("no object")
+
+@rule("area.leak")
+def test_leaks(no_end):
+    pass
+
+@rule("area.set_up")
+def test_is_not_set_up(no_beginning):
+    pass
+
+@rule("area.both")
+def test_fails_twice(no_end):
+    raise RuntimeError("first")
+"""
+SURPRISES = """
+@rule("area.mended")
+def test_is_mended(iommufd):
+    pass
+
+@rule("area.otherwise")
+def test_fails_otherwise(no_end):
+    raise RuntimeError("it should have crashed")
+
+@rule("area.skipped")
+def test_is_skipped(iommufd):
+    pytest.skip("no time")
+"""
+CATALOGUE = """
+title = "AREA"
+[dialects.mainline]
+about = "as it is"
+["area.holds"]
+says = "It holds."
+source = ["main.c:f"]
+expect = "OK"
+["area.no_test"]
+says = "Nobody wrote a test of it."
+source = ["main.c:f"]
+expect = "OK"
+""" + "".join(
+    f"""
+["area.{name}"]
+says = "It is known not to hold."
+source = ["main.c:f"]
+expect = "OK"
+known = {{ mainline = "{how}: for a reason" }}
+"""
+    for name, how in {
+        "errno": "violated",
+        "panic": "crashed",
+        "splat": "violated",
+        "leak": "violated",
+        "set_up": "violated",
+        "both": "violated",
+        "mended": "violated",
+        "otherwise": "crashed",
+        "skipped": "violated",
+    }.items()
+)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
+def test_a_known_defect_is_shown_once_and_fails_nothing(
+    run: Run, pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    pytester.makefile(".toml", rules=CATALOGUE)
+    result = run(KNOWN, *workers, "-x", "-rx")
+    assert result.parseoutcomes() == {"passed": 1, "xfailed": 7}
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines_random(
+        [
+            "area.errno *violated (known)",
+            "area.panic *crashed (known)",
+            "area.splat *violated (known)",
+            "area.leak *violated (known)",
+            "area.set_up *violated (known)",
+            "area.both *violated (known)",
+            "*: 1 holds, 5 violated (5 known), 1 crashed (1 known), 4 not run",
+            "XFAIL *test_panics* - crashed: for a reason",
+        ]
+    )
+    result.stdout.no_fnmatch_line("area.no_test*")
+
+
+def test_what_is_not_as_it_is_known_to_be_fails(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makefile(".toml", rules=CATALOGUE)
+    result = run(KNOWN + SURPRISES, "-vv", "--rule=area.[mos]*d*", "--rule=area.otherwise")
+    # the other failure's end fails by itself
+    result.assert_outcomes(failed=3, errors=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines_random(
+        [
+            "known not to hold here, and it did: violated: for a reason",
+            "area.mended *holds (known not to)",
+            "area.otherwise *violated",
+            "area.skipped *violated",
+            "area.no_test *not run",
+            "*: 1 holds (1 known not to), 2 violated, 8 not run",
+        ]
+    )
+
+
+def test_a_rule_that_no_catalogue_has_is_an_error_of_that_test(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makefile(".toml", rules=CATALOGUE)
+    result = run(KNOWN.replace("area.errno", "area.erno"), "-k", "errno or holds")
+    result.assert_outcomes(errors=1, passed=1, deselected=6)
+    result.stdout.fnmatch_lines(["*rules.toml has no rule 'area.erno'"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "one worker"])
+def test_a_wrong_catalogue_stops_the_run(
+    run: Run, pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    pytester.makefile(".toml", rules=CATALOGUE.replace("OK", "EFALUT"))
+    result = run(KNOWN, *workers)
+    assert result.ret != pytest.ExitCode.OK
+    assert "passed" not in result.parseoutcomes()
+    assert "rules.toml: rule 'area.holds' expects 'EFALUT', which is no errno" in (
+        result.stdout.str() + result.stderr.str()
+    )

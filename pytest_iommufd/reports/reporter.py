@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Gathers the rules' results of a run, those of its workers too, and reports them at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.lab import LAB
+from pytest_iommufd.reports import files, rules_html, rules_json, terminal
+from pytest_iommufd.reports.judge import results
+from pytest_iommufd.reports.rules_data import KernelInfo, Run, gather
+from pytest_iommufd.rules.catalogue import Catalogue, beside
+from pytest_iommufd.rules.marker import rule_of
+from pytest_iommufd.rules.verdicts import NO_KERNEL, Verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+NOTES = "iommufd"
+_RENDERERS = {"--rules-json": rules_json.render, "--rules-html": rules_html.render}
+# Folders of the catalogues of what was collected.
+_FOLDERS = pytest.StashKey[list[Path]]()
+
+
+def report_files(config: pytest.Config) -> dict[str, Path]:
+    """Return the files that are to be written, by the option that names them.
+
+    Raises:
+        Problem: one cannot be written.
+    """
+    if config.option.collectonly:
+        return {}
+    wanted = {
+        option: config.invocation_params.dir / Path(config.getoption(option)).expanduser()
+        for option in _RENDERERS
+        if config.getoption(option)
+    }
+    for option, path in wanted.items():
+        files.writable(option, path)
+    return wanted
+
+
+def collect(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+    """Note the catalogues of tests, and have these tests' dialect told with their results.
+
+    Raises:
+        Problem: a catalogue is not right.
+    """
+    folders = config.stash.setdefault(_FOLDERS, [])
+    for item in items:
+        if not rule_of(item) or not beside(item.path.parent):
+            continue
+        if item.path.parent not in folders:
+            folders.append(item.path.parent)
+        names: list[str] = getattr(item, "fixturenames", [])
+        if "kernel" in names and "dialect" not in names:
+            names.insert(0, "dialect")
+
+
+def notes(config: pytest.Config) -> dict[str, Any]:
+    """Return what a worker knows and the run that it works for does not."""
+    return {
+        "folders": [str(folder) for folder in config.stash.get(_FOLDERS, [])],
+        "kernels": [asdict(KernelInfo.on(bench)) for bench in config.stash[LAB].benches],
+    }
+
+
+class RuleReporter:
+    """A plugin that has each rule's result on each kernel, in the process that reports.
+
+    Args:
+        config: pytest's.
+        names: tells the specs of the run's kernels by name; asked at the end.
+        wanted: files to write, by option.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        names: Callable[[], Mapping[str, str]],
+        wanted: Mapping[str, Path],
+    ) -> None:
+        self._config = config
+        self._names = names
+        self._wanted = wanted
+        self._began = time.time()
+        self._verdicts = Verdicts()
+        self._folders: list[Path] = []
+        self._kernels: dict[str, KernelInfo] = {}
+        self._ran = False
+        self._failures: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Gather results; with xdist, those of all workers."""
+        for result in results(report):
+            self._ran = True
+            self._folders.append(Path(result.path).parent)
+            self._verdicts.add(result)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take a worker's notes; one that crashed has left none."""
+        found = getattr(node, "workeroutput", {}).get(NOTES)
+        if found:
+            self._folders += map(Path, found["folders"])
+            for kernel in found["kernels"]:
+                self._kernels[kernel["name"]] = KernelInfo(**kernel)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Put the results in order, and write the files, however the run went."""
+        catalogues = self._catalogues()
+        slugs = [slug for catalogue in catalogues for slug in catalogue.rules]
+        if not (self._ran or self._wanted) or self._config.option.collectonly:
+            return
+        names = self._names()
+        self._verdicts.complete(names, slugs)
+        if not self._wanted:
+            return
+        for bench in self._config.stash[LAB].benches:
+            self._kernels[bench.kernel.name] = KernelInfo.on(bench)
+        kernels = {name: KernelInfo(name, spec) for name, spec in names.items()} | self._kernels
+        kernels.setdefault(NO_KERNEL, KernelInfo(NO_KERNEL, "", source="tests that use no kernel"))
+        stopped = session.shouldfail or session.shouldstop
+        if not stopped and exitstatus == pytest.ExitCode.INTERRUPTED:
+            stopped = "interrupted"
+        run = Run(self._began, time.time() - self._began, int(exitstatus), str(stopped or ""))
+        data = gather(self._verdicts, catalogues, kernels, run)
+        for option, path in self._wanted.items():
+            try:
+                files.write(path, _RENDERERS[option](data))
+            except OSError as error:
+                self._failures.append(f"{option} {path} could not be written: {error.strerror}")
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the rules' results."""
+        if self._ran:
+            terminal.summary(terminalreporter, self._verdicts)
+        for failure in self._failures:
+            terminalreporter.line(failure, red=True)
+
+    def _catalogues(self) -> list[Catalogue]:
+        folders = dict.fromkeys((*self._config.stash.get(_FOLDERS, []), *self._folders))
+        found: list[Catalogue] = []
+        for folder in sorted(folders):
+            # what is wrong with one, the tests beside it have told
+            with contextlib.suppress(Problem):
+                found += filter(None, [beside(folder)])
+        return found

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pytest-iommufd rules`: list and explain the rules of the installed suites."""
+
+# ruff: noqa: T201 - a command prints
+
+from __future__ import annotations
+
+import fnmatch
+import textwrap
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.reports.rerun import command
+from pytest_iommufd.rules.catalogue import shipped
+from pytest_iommufd.uapi.errors import did_you_mean
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+    from pytest_iommufd.rules.catalogue import Catalogue, Rule
+
+_WILD = "*?["
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `rules` command.
+
+    Args:
+        commands: the subparsers of `pytest-iommufd`. The parser sets `run`, a function of the
+            parsed arguments that returns an exit status.
+    """
+    parser = commands.add_parser(
+        "rules",
+        help="list and explain the rules of the suites",
+        description="Without a name, all rules are listed.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="SLUG-OR-PATTERN",
+        help="a rule to explain, or a pattern of rules to list, such as 'hwpt_alloc.flags.*'",
+    )
+    parser.set_defaults(run=_rules)
+
+
+def _rules(args: argparse.Namespace) -> int:
+    catalogues = list(shipped())
+    known = [slug for catalogue in catalogues for slug in catalogue.rules]
+    for name in args.names:
+        if not fnmatch.filter(known, name):
+            what = "no rule's name matches" if set(_WILD) & set(name) else "there is no rule"
+            raise Problem(
+                f"{what} {name!r}{did_you_mean(name, known)}",
+                mend="pytest-iommufd rules, which lists them",
+            )
+    patterns = [name for name in args.names if name not in known]
+    if patterns or not args.names:
+        print("\n\n".join("\n".join(part) for part in _listed(catalogues, patterns or ["*"])))
+    for catalogue in catalogues:
+        for name in dict.fromkeys(args.names):
+            if name in catalogue.rules:
+                print("\n".join(_explained(catalogue, catalogue.rules[name])))
+    return 0
+
+
+def _listed(catalogues: Iterable[Catalogue], patterns: list[str]) -> Iterator[list[str]]:
+    """Return the lines of each suite that has a matching rule."""
+    for catalogue in catalogues:
+        rules = [
+            rule
+            for rule in catalogue.rules.values()
+            if any(fnmatch.fnmatchcase(rule.slug, pattern) for pattern in patterns)
+        ]
+        if rules:
+            width = max(len(rule.slug) for rule in rules)
+            count = f"{len(rules)} rule{'s' if len(rules) > 1 else ''}"
+            yield [
+                f"{catalogue.title}: {count}",
+                *(f"  {rule.slug:{width}}  {rule.says}" for rule in rules),
+            ]
+
+
+def _explained(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
+    """Return the lines that tell all that is known of a rule."""
+    yield f"{rule.slug} ({catalogue.title})"
+    yield from textwrap.wrap(rule.says, 96, initial_indent="  ", subsequent_indent="  ")
+    yield "source:"
+    for source in rule.sources:
+        yield f"  {catalogue.credit(source)}"
+        if link := catalogue.link(source):
+            yield f"    {link}"
+    yield "expected:"
+    yield from (f"  {line}" for line in _expected(catalogue, rule))
+    if rule.needs:
+        yield "needs:"
+        for need in rule.needs:
+            yield f"  {need}: {catalogue.capabilities[need].meaning}"
+    if rule.known:
+        yield "known not to hold:"
+        for dialect, why in rule.known.items():
+            yield f"  {dialect}: {why}"
+    yield "to run it:"
+    yield f"  {command(catalogue.path.parent, rule.slug)}"
+
+
+def _expected(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
+    for key, result in rule.expect.items():
+        about = catalogue.dialects[key].about if key in catalogue.dialects else ""
+        yield f"{key}: {result}" + (f"   ({about})" if about else "")

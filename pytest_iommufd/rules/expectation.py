@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the catalogue has a test expect, and what the kernel did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from pytest_iommufd.iommufd import IoctlError
+from pytest_iommufd.rules.catalogue import OK
+from pytest_iommufd.uapi import errno_name
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Expectation:
+    """Expects of a block what the test's rule says, and remembers what it got.
+
+        with expected:
+            iommufd.hwpt_alloc(mock_device, ioas, __reserved=1)
+        if expected.ok:
+            ...
+
+    Args:
+        result: "OK", or an errno's name.
+        known: why the rule does not hold on this kernel as is known, or "".
+
+    Attributes:
+        result, known: the same.
+        got: what the last block's ioctl gave, "" before.
+        error: its error, None when it succeeded.
+    """
+
+    def __init__(self, result: str, known: str = "") -> None:
+        self.result = result
+        self.known = known
+        self.got = ""
+        self.error: IoctlError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the call must succeed."""
+        return self.result == OK
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        __tracebackhide__ = True
+        self.error = error if isinstance(error, IoctlError) else None
+        if error is None:
+            self.got = OK
+            if not self.ok:
+                raise AssertionError(f"expected {self.result}, but the kernel accepted the call")
+            return False
+        if self.error is None:
+            return False
+        self.got = errno_name(self.error.errno or 0)
+        if self.got != self.result:
+            raise AssertionError(f"expected {self.result}, got {error}") from None
+        return True
+
+
+EXPECTATION = pytest.StashKey[Expectation]()
+"""Where a test keeps its expectation."""

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A suite's rules.toml: what it gives, and what is said of one that is not right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.rules.catalogue import Catalogue, RuleError, beside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Load = Callable[[str], Catalogue]
+
+RIGHT = """
+title = "AREA"
+[dialects.mainline]
+about = "as it is"
+[dialects.posted]
+about = "as it was posted"
+[dialects.review]
+about = "as it was asked for"
+like = "posted"
+[sources.patch]
+about = "a patch"
+by = "Somebody"
+on = 2023-05-11
+link = "https://lore.kernel.org/r/1@x"
+[capabilities.thing]
+ioctl = "IOMMU_THING"
+[capabilities.asked]
+fixture = "asks"
+lacks = "nobody answers"
+"""
+RULE = """
+["area.one"]
+says = "It holds."
+source = ["main.c:f", "patch:g"]
+expect = { mainline = "OK", posted = "EINVAL", "mainline without thing" = "absent: of no use" }
+needs = ["asked"]
+known = { posted = "crashed: for a reason" }
+"""
+LADDER = """
+[ladders."area.order"]
+says = "with a parent"
+source = ["main.c:f"]
+needs = { "*" = ["asked"], third = ["thing"] }
+mainline = ["first EINVAL", "second E2BIG", "third ENOMEM"]
+posted = ["second EFAULT", "first EINVAL"]
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Loads a catalogue of this text."""
+
+    def make(text: str) -> Catalogue:
+        path = tmp_path / "rules.toml"
+        path.write_text(text)
+        return Catalogue.load(path)
+
+    return make
+
+
+def lacking(*names: str) -> Callable[[str], str]:
+    return lambda name: f"no {name}" if name in names else ""
+
+
+def test_each_dialect_has_its_result(load: Load) -> None:
+    rule = load(RIGHT + RULE).rule("area.one")
+    results = {
+        dialect: rule.expected(dialect, lacking()) for dialect in ("mainline", "posted", "review")
+    }
+    assert results == {"mainline": "OK", "posted": "EINVAL", "review": "EINVAL"}
+
+
+def test_a_kernel_may_lack_what_a_rule_needs(load: Load) -> None:
+    rule = load(RIGHT + RULE).rule("area.one")
+    assert rule.expected("mainline", lacking("thing")) == "absent: of no use"
+    assert rule.expected("posted", lacking("thing")) == "EINVAL"
+    assert rule.expected("mainline", lacking("asked", "thing")) == "absent: no asked"
+
+
+def test_a_ladder_has_a_rule_for_each_rung(load: Load) -> None:
+    catalogue = load(RIGHT + LADDER)
+    assert catalogue.ladders["area.order"] == {
+        "mainline": ("first", "second", "third"),
+        "posted": ("second", "first"),
+        "review": ("second", "first"),
+    }
+    assert list(catalogue.rules) == ["area.order.first", "area.order.second", "area.order.third"]
+    second, third = catalogue.rule("area.order.second"), catalogue.rule("area.order.third")
+    assert second.expect == {"mainline": "E2BIG", "posted": "EFAULT", "review": "EFAULT"}
+    assert third.expect["posted"].startswith("absent: ")
+    assert (second.needs, third.needs) == (("asked",), ("asked", "thing"))
+    assert second.sources == ("main.c:f",)
+
+
+def test_a_source_is_credited(load: Load) -> None:
+    catalogue = load(RIGHT)
+    assert catalogue.credit("main.c:f") == "f() in main.c"
+    assert catalogue.credit("patch") == "Somebody, 2023-05-11: a patch"
+    assert catalogue.credit("patch:g") == "Somebody, 2023-05-11: a patch (g)"
+    assert (catalogue.link("main.c:f"), catalogue.link("patch:g")) == (
+        "",
+        "https://lore.kernel.org/r/1@x",
+    )
+
+
+def test_a_rule_of_another_name_is_told(load: Load) -> None:
+    with pytest.raises(RuleError, match=r"rules\.toml has no rule 'area\.two'"):
+        load(RIGHT + RULE).rule("area.two")
+
+
+def test_a_folder_need_not_have_one(tmp_path: Path) -> None:
+    assert beside(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        pytest.param(old, new, what, id=name)
+        for name, old, new, what in [
+            ("no TOML", "[dialects.mainline]", "[dialects", ": "),
+            ("twice", LADDER, RULE, "rule 'area.one' is there twice"),
+            ("no dialects", RIGHT, "", "no dialects"),
+            ("no errno", '"EINVAL"', '"EINVALID"', "'area.one' expects 'EINVALID', which is no"),
+            ("no errno of a rung", "first EINVAL", "first NONE", "'area.order.first' expects"),
+            ("no errno at a rung", "first EINVAL", "first", "ladder 'area.order': 'first'"),
+            ("expect", 'posted = "EINVAL"', 'posed = "EINVAL"', "'area.one' names the dialect"),
+            ("known", '{ posted = "cr', '{ posed = "cr', "'area.one' names the dialect 'posed'"),
+            ("how", "crashed: for", "for", "known = 'for a reason'"),
+            ("ladder", "posted = [", "posed = [", "'ladders.area.order' names the dialect"),
+            ("like", 'like = "posted"', 'like = "posed"', "names the dialect 'posed'"),
+            ("missing", ', posted = "EINVAL"', "", "no result for dialect 'posted'"),
+            ("without", "without thing", "without think", "the capability 'think'"),
+            ("needs", 'needs = ["asked"]', 'needs = ["think"]', "the capability 'think'"),
+            ("rung's needs", 'third = ["thing"]', 'third = ["think"]', "the capability 'think'"),
+            ("source", '"patch:g"', '"patsh:g"', "source 'patsh:g', which names nothing"),
+            ("no place", '"main.c:f", "p', '"main.c", "p', "source 'main.c', which names nothing"),
+            ("no source", '["main.c:f", "patch:g"]', "[]", "'area.one' has no source"),
+            ("unknown key", "needs = [", "neds = [", "'neds'"),
+            ("source's key", 'about = "a patch"', 'abut = "a patch"', "[sources.patch]"),
+            ("no sentence", 'says = "It holds."', "", "'area.one' has no sentence"),
+            ("no full stop", "It holds.", "It holds", "'area.one' has no sentence"),
+            ("slug", '"area.one"', '"area one"', "'area one' is no rule's name"),
+            ("capability", 'fixture = "asks"', "", "capability 'asked'"),
+            ("no lack", 'lacks = "nobody answers"', "", "capability 'asked' has no 'lacks'"),
+        ]
+    ],
+)
+def test_what_is_wrong_is_told_with_its_file(
+    load: Load, tmp_path: Path, old: str, new: str, what: str
+) -> None:
+    right = RIGHT + RULE + LADDER
+    load(right)
+    assert old in right
+    with pytest.raises(Problem) as caught:
+        load(right.replace(old, new, 1))
+    assert str(tmp_path / "rules.toml") in caught.value.what
+    assert what in caught.value.what
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.mkdir()
+    with pytest.raises(Problem, match=r"cannot read .*/rules\.toml: Is a directory"):
+        Catalogue.load(path)
+    path.rmdir()
+    path.write_bytes(b"\xff")
+    with pytest.raises(Problem, match=r"rules\.toml"):
+        Catalogue.load(path)

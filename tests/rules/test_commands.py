@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pytest-iommufd rules`: what it lists, explains and refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd.cli import main
+from pytest_iommufd.rules import cli
+from pytest_iommufd.rules.catalogue import Catalogue, shipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CATALOGUE = """
+title = "AREA"
+[dialects.mainline]
+about = "as it is"
+[dialects.posted]
+about = "as it was"
+[sources.patch]
+about = "a patch"
+by = "Somebody"
+on = 2023-05-11
+link = "https://lore.kernel.org/r/1@x"
+[capabilities.thing]
+ioctl = "IOMMU_THING"
+["area.one"]
+says = "It holds."
+source = ["main.c:f", "patch:g"]
+expect = { mainline = "OK", posted = "EINVAL", "mainline without thing" = "ENOTTY" }
+needs = ["thing"]
+known = { posted = "crashed: for a reason" }
+["area.other"]
+says = "It holds, too."
+source = ["main.c:f"]
+expect = "OK"
+"""
+EXPLAINED = """\
+area.one (AREA)
+  It holds.
+source:
+  f() in main.c
+  Somebody, 2023-05-11: a patch (g)
+    https://lore.kernel.org/r/1@x
+expected:
+  mainline without thing: ENOTTY
+  mainline: OK   (as it is)
+  posted: EINVAL   (as it was)
+needs:
+  thing: IOMMU_THING
+known not to hold:
+  posted: crashed: for a reason
+to run it:
+  pytest {folder} --rule area.one
+"""
+
+
+@pytest.fixture
+def rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command on a catalogue; returns status, output and errors."""
+    path = tmp_path / "rules.toml"
+    path.write_text(CATALOGUE)
+    monkeypatch.setattr(cli, "shipped", lambda: [Catalogue.load(path)])
+
+    def run(*names: str) -> tuple[int, str, str]:
+        status = main(["rules", *names])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+LISTED = "AREA: 2 rules\n  area.one    It holds.\n  area.other  It holds, too.\n"
+
+
+def test_all_rules_are_listed(rules: Callable[..., tuple[int, str, str]]) -> None:
+    assert rules() == (0, LISTED, "")
+    assert rules("area.o*") == (0, LISTED, "")
+    assert rules("*.other") == (0, "AREA: 1 rule\n  area.other  It holds, too.\n", "")
+
+
+def test_a_rule_is_explained(rules: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    assert rules("area.one") == (0, EXPLAINED.format(folder=tmp_path), "")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("area.onne", "there is no rule 'area.onne'; did you mean area.one?"),
+        ("area.x*", "no rule's name matches 'area.x*'"),
+        ("", "there is no rule ''"),
+    ],
+)
+def test_what_is_no_rule_is_refused(
+    rules: Callable[..., tuple[int, str, str]], name: str, message: str
+) -> None:
+    status, out, error = rules("area.one", name)
+    assert (status, out) == (2, "")
+    assert error.startswith(f"pytest-iommufd: {message}")
+
+
+def test_the_installed_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    slugs = {slug for catalogue in shipped() for slug in catalogue.rules}
+    assert slugs
+    assert {line.split()[0] for line in lines if line.startswith("  ")} == slugs
