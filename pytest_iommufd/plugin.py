@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kernel",
         action="append",
         metavar="SPEC",
-        help="kernel under test: X.Y or a source tree, either with +SERIES of patches, an image, or "
+        help="kernel under test: X.Y or a source tree, each with +SERIES of patches, an image, or "
         "'running' (this machine's own: iommufd_test is dangerous); may be repeated; "
         f"default {DEFAULT_KERNEL}",
     )

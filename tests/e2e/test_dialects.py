@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The suite on the kernels of 2023: as posted, as its review asked for, as one reviewer proposed."""
+"""The suite on the kernels of 2023: as posted, as reviewed, and as one reviewer proposed."""
 
 from __future__ import annotations
 
