@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,19 @@ from pytest_iommufd import doctor, shell
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import cli as kernel
 from pytest_iommufd.rules import cli as rules
+from pytest_iommufd.rules import parity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # Each adds its command; the parser of a command sets `run`.
-_COMMANDS = (doctor.add_parser, kernel.add_parser, rules.add_parser, shell.add_parser)
+_COMMANDS = (
+    doctor.add_parser,
+    kernel.add_parser,
+    parity.add_parser,
+    rules.add_parser,
+    shell.add_parser,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Problem as problem:
         print(f"pytest-iommufd: {problem}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # whoever read it has seen enough; the interpreter must not try to flush what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("pytest-iommufd: interrupted", file=sys.stderr)
         return 130

@@ -39,6 +39,7 @@ pytest_plugins = [
     "pytest_iommufd.fixtures.memory",
     "pytest_iommufd.fixtures.device",
     "pytest_iommufd.fixtures.hwpt",
+    "pytest_iommufd.fixtures.nesting",
     "pytest_iommufd.fixtures.rules",
     "pytest_iommufd.fixtures.injection",
     "pytest_iommufd.injection",

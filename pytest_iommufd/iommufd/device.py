@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from pytest_iommufd.iommufd.hwpt import Hwpt
 from pytest_iommufd.iommufd.object import IommufdObject
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd.context import Context
+    from pytest_iommufd.uapi import Struct
 
 
 class MockDevice(IommufdObject):
@@ -32,6 +33,36 @@ class MockDevice(IommufdObject):
             "mock_domain_replace", self.selftest, mock_domain_replace={"pt_id": pt.__index__()}
         )
         return int(made.mock_domain_replace.pt_id)
+
+    def get_hw_info(self, **fields: Any) -> Struct:
+        """IOMMU_GET_HW_INFO, without a buffer for the driver's data unless one is given."""
+        __tracebackhide__ = True
+        return self.context.ioctl("IOMMU_GET_HW_INFO", **({"dev_id": self.id} | fields))
+
+    def pasid_attach(self, pasid: int, pt: SupportsIndex) -> int:
+        """PASID_ATTACH: attach one of its PASIDs; returns the HWPT's id."""
+        __tracebackhide__ = True
+        given = {"pasid": pasid, "pt_id": pt.__index__()}
+        made = self.context.test("pasid_attach", self.selftest, pasid_attach=given)
+        return int(made.pasid_attach.pt_id)
+
+    def pasid_replace(self, pasid: int, pt: SupportsIndex) -> int:
+        """PASID_REPLACE: attach one of its PASIDs to another HWPT; returns the HWPT's id."""
+        __tracebackhide__ = True
+        given = {"pasid": pasid, "pt_id": pt.__index__()}
+        made = self.context.test("pasid_replace", self.selftest, pasid_replace=given)
+        return int(made.pasid_replace.pt_id)
+
+    def pasid_detach(self, pasid: int) -> None:
+        """PASID_DETACH one of its PASIDs; 0 stands for the device without PASIDs."""
+        __tracebackhide__ = True
+        self.context.test("pasid_detach", self.selftest, pasid_detach={"pasid": pasid})
+
+    def pasid_check_hwpt(self, pasid: int, hwpt: SupportsIndex = 0) -> None:
+        """PASID_CHECK_HWPT: EINVAL unless the PASID is attached to this HWPT, or for 0 to none."""
+        __tracebackhide__ = True
+        given = {"pasid": pasid, "hwpt_id": hwpt.__index__()}
+        self.context.test("pasid_check_hwpt", self.selftest, pasid_check=given)
 
     def destroy(self) -> None:
         """Detach, unbind and destroy it."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from pytest_iommufd.iommufd.object import IommufdObject
 
@@ -19,6 +19,58 @@ class Hwpt(IommufdObject):
         """MD_CHECK_IOTLB: EINVAL unless a nested mock HWPT's IOTLB entry has this value."""
         __tracebackhide__ = True
         self.context.test("md_check_iotlb", self, check_iotlb={"id": entry, "iotlb": value})
+
+    def set_dirty_tracking(self, *, enable: bool = True, **fields: Any) -> None:
+        """IOMMU_HWPT_SET_DIRTY_TRACKING: switch it on or off."""
+        __tracebackhide__ = True
+        flags = self.context.uapi.IOMMU_HWPT_DIRTY_TRACKING_ENABLE if enable else 0
+        given: dict[str, Any] = {"hwpt_id": self.id, "flags": flags}
+        self.context.ioctl("IOMMU_HWPT_SET_DIRTY_TRACKING", **(given | fields))
+
+    def get_dirty_bitmap(
+        self, iova: int, length: int, page_size: int, bitmap: SupportsIndex, **fields: Any
+    ) -> None:
+        """IOMMU_HWPT_GET_DIRTY_BITMAP, which adds to the bits that are set in the bitmap.
+
+        Args:
+            iova: where.
+            length: bytes.
+            page_size: what a bit of the bitmap is for, bytes.
+            bitmap: where the process has the bitmap (the struct's data).
+            fields: any field; also tail and fail_nth of Context.ioctl().
+        """
+        __tracebackhide__ = True
+        given: dict[str, Any] = {
+            "hwpt_id": self.id,
+            "iova": iova,
+            "length": length,
+            "page_size": page_size,
+            "data": bitmap,
+        }
+        given |= fields
+        tail, fail_nth = given.pop("tail", b""), given.pop("fail_nth", 0)
+        plain = {name: value.__index__() for name, value in given.items()}
+        struct = self.context.uapi.struct("iommu_hwpt_get_dirty_bitmap", **plain)
+        if "size" not in given:
+            struct["size"] = struct.sizeof + len(tail)
+        # by a pointer, because the struct's `data` is something else to Context.ioctl()
+        at = self.context.put(bytes(struct) + tail)
+        self.context.ioctl("IOMMU_HWPT_GET_DIRTY_BITMAP", at=at, write=False, fail_nth=fail_nth)
+
+    def mark_dirty(
+        self, iova: int, length: int, page_size: int, bitmap: SupportsIndex, **fields: Any
+    ) -> int:
+        """DIRTY, as if a device had written to the pages whose bits are set.
+
+        The arguments are those of get_dirty_bitmap(); fields are those of the struct's `dirty`.
+
+        Returns:
+            How many the kernel says it has marked.
+        """
+        __tracebackhide__ = True
+        given = {"iova": iova, "length": length, "page_size": page_size}
+        given |= {"uptr": bitmap.__index__()} | fields
+        return int(self.context.test("dirty", self, dirty=given).dirty.out_nr_dirty)
 
 
 @dataclass(frozen=True)
