@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the rules of accesses need besides the fixtures: accesses, and memory to access."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas
+    from pytest_iommufd.iommufd.access import Access
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.uapi import Uapi
+
+# Fixtures by the kind of what is no IOAS; a number names nothing.
+NO_IOAS: dict[str, int | str] = {
+    "zero": 0,
+    "never_used": 9999,
+    "device": "mock_device",
+    "hwpt": "auto_hwpt",
+}
+PLACE = 0x4000_0000
+
+
+@pytest.fixture(params=list(NO_IOAS.values()), ids=list(NO_IOAS))
+def no_ioas(request: pytest.FixtureRequest) -> int:
+    """Ids that no IOAS has, one after the other."""
+    if isinstance(request.param, int):
+        return request.param
+    found: int = request.getfixturevalue(request.param).__index__()
+    return found
+
+
+@pytest.fixture
+def access(ioas: Ioas) -> Access:
+    """An access that may pin pages."""
+    return ioas.create_access(pin=True)
+
+
+@pytest.fixture
+def area(ioas: Ioas, buffer: Buffer) -> int:
+    """The IOVA of the buffer, mapped readable and writeable."""
+    return ioas.map(buffer, iova=PLACE)
+
+
+@pytest.fixture(params=["fast", "slow"])
+def path(request: pytest.FixtureRequest, uapi: Uapi) -> int:
+    """The flag for a way to copy: that of the memory's own process, or that of any."""
+    return int(uapi.MOCK_ACCESS_RW_SLOW_PATH) if request.param == "slow" else 0
+
+
+@pytest.fixture(params=["regular_file", "closed", "iommufd", "minus_one"])
+def no_access(request: pytest.FixtureRequest, iommufd: Context, process: Process) -> int:
+    """Descriptors that are not an access's, one after the other."""
+    if request.param == "regular_file":
+        return process.open("/dev/null")
+    return {"closed": 900, "iommufd": iommufd.fd, "minus_one": 0xFFFF_FFFF}[request.param]

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Accesses that come and go, and what that asks of their IOAS."""
+
+from __future__ import annotations
+
+import resource
+from errno import EBUSY, EINVAL, ENOENT
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd.checks import check_refs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
+    from pytest_iommufd.iommufd.access import Access
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+PLACE = 0x4000_0000
+MOCK_PAGE = 2048
+PIN = pytest.mark.parametrize("pin", [False, True], ids=["rw", "pin"])
+
+
+@rule("access.create.flags")
+@pytest.mark.parametrize("bit", [1, 2, 31])
+def test_unknown_flag(expected: Expectation, ioas: Ioas, bit: int) -> None:
+    with expected:
+        ioas.create_access(flags=1 | 1 << bit)
+
+
+@rule("access.create.flags_first")
+def test_unknown_flag_is_told_first(expected: Expectation, iommufd: Context) -> None:
+    with expected:
+        iommufd.test("create_access", 9999, create_access={"flags": 2})
+
+
+@rule("access.create.ioas_id")
+@PIN
+def test_no_ioas(expected: Expectation, iommufd: Context, no_ioas: int, *, pin: bool) -> None:
+    with expected:
+        iommufd.test("create_access", no_ioas, create_access={"flags": pin})
+
+
+@rule("access.create.no_descriptor")
+def test_no_descriptor_is_left(expected: Expectation, ioas: Ioas, process: Process) -> None:
+    old, new = process.arena, process.arena + 16
+    process.write(new, (4).to_bytes(8, "little") + (4096).to_bytes(8, "little"))
+    process.checked("prlimit64", 0, resource.RLIMIT_NOFILE, new, old)
+    limits = process.read(old, 16)
+    with expected:
+        ioas.create_access()
+    process.write(old, limits[:8] + (4096).to_bytes(8, "little"))
+    process.checked("prlimit64", 0, resource.RLIMIT_NOFILE, old, 0)
+    ioas.destroy()
+
+
+@rule("access.create.unwritable")
+def test_descriptor_cannot_be_written(
+    expected: Expectation,
+    iommufd: Context,
+    ioas: Ioas,
+    readonly: Callable[[bytes], int],
+    uapi: Uapi,
+) -> None:
+    op, size = uapi.IOMMU_TEST_OP_CREATE_ACCESS, uapi.sizeof("iommu_test_cmd")
+    given = uapi.struct("iommu_test_cmd", op=op, size=size, id=ioas.id)
+    with expected:
+        iommufd.ioctl_pointer("IOMMU_TEST_CMD", readonly(bytes(given)))
+    ioas.destroy()
+
+
+@rule("access.create.many")
+def test_many_accesses(ioas: Ioas, buffer: Buffer, area: int) -> None:
+    accesses = [ioas.create_access(pin=bool(number % 2)) for number in range(20)]
+    buffer.write(b"all")
+    assert {access.read(area, 3) for access in accesses} == {b"all"}
+
+
+@rule("access.create.holds")
+@PIN
+def test_access_holds_its_ioas(expected: Expectation, ioas: Ioas, *, pin: bool) -> None:
+    access = ioas.create_access(pin=pin)
+    with expected:
+        ioas.destroy()
+    access.close()
+    ioas.destroy()
+
+
+@rule("access.create.object")
+def test_access_is_an_object_that_is_held(
+    expected: Expectation, iommufd: Context, ioas: Ioas
+) -> None:
+    ioas.create_access()
+    with expected:
+        iommufd.destroy(ioas.id + 1)
+
+
+@rule("access.create.context_closed_first")
+def test_access_outlives_the_descriptor_of_its_context(
+    iommufd: Context, ioas: Ioas, buffer: Buffer, access: Access, area: int, process: Process
+) -> None:
+    access.pin(area, 0x1000, buffer)
+    iommufd.close()
+    other = type(iommufd)(process, iommufd.uapi)
+    check_refs(other, buffer, 0x1000, 1)
+    access.close()
+    check_refs(other, buffer, 0x1000, 0)
+    assert ioas.id
+
+
+@rule("access.pinning.alignment")
+@PIN
+def test_pinning_access_wants_pages(ioas: Ioas, page_size: int, *, pin: bool) -> None:
+    access = ioas.create_access(pin=pin)
+    assert ioas.alignment() == (page_size if pin else 1)
+    access.close()
+    assert ioas.alignment() == 1
+
+
+@rule("access.pinning.alignment_of_the_strictest")
+def test_alignment_is_of_who_wants_most(
+    mock_device: MockDevice, ioas: Ioas, page_size: int
+) -> None:
+    one, other = ioas.create_access(pin=True), ioas.create_access(pin=True)
+    one.close()
+    assert ioas.alignment() == page_size
+    mock_device.destroy()
+    assert ioas.alignment() == page_size
+    other.close()
+    assert ioas.alignment() == 1
+
+
+@rule("access.pinning.unaligned_area")
+@pytest.mark.parametrize(
+    ("iova", "length", "offset"), [(0x1800, 0x1000, 0), (0x1000, 0x800, 0), (0x1000, 0x1000, 0x800)]
+)
+def test_no_pinning_where_an_area_is_not_of_pages(
+    expected: Expectation, ioas: Ioas, buffer: Buffer, iova: int, length: int, offset: int
+) -> None:
+    ioas.map(buffer.address + offset, length, iova=iova)
+    with expected:
+        ioas.create_access(pin=True)
+    ioas.create_access().close()
+    assert ioas.alignment() == 1
+    ioas.destroy()
+
+
+@rule("access.pinning.unaligned_map")
+@pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
+def test_only_pages_can_be_mapped_then(
+    expected: Expectation,
+    request: pytest.FixtureRequest,
+    ioas: Ioas,
+    buffer: Buffer,
+    access: Access,
+    *,
+    device: bool,
+) -> None:
+    if device:
+        request.getfixturevalue("mock_device")
+    with expected:
+        ioas.map(buffer, MOCK_PAGE, iova=PLACE)
+    access.close()
+    ioas.map(buffer, MOCK_PAGE, iova=PLACE)
+
+
+@rule("access.pinning.device_gone")
+def test_access_does_not_need_the_device(
+    mock_device: MockDevice, buffer: Buffer, access: Access, area: int
+) -> None:
+    item = access.pin(area, buffer.size, buffer)
+    mock_device.destroy()
+    check_refs(access.context, buffer, buffer.size, 1)
+    access.unpin(item)
+    check_refs(access.context, buffer, buffer.size, 0)
+
+
+# ---- another IOAS ----
+
+
+@rule("access.replace.moves")
+@PIN
+def test_access_moves(
+    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, area: int, *, pin: bool
+) -> None:
+    access = ioas.create_access(pin=pin)
+    other_ioas.map(buffer.address + 0x1000, 0x1000, iova=area)
+    buffer.write(b"old")
+    buffer.write(b"new", 0x1000)
+    assert access.read(area, 3) == b"old"
+    access.replace(other_ioas)
+    assert access.read(area, 3) == b"new"
+    ioas.destroy()
+    with raises_errno(EBUSY):
+        other_ioas.destroy()
+
+
+@rule("access.replace.alignment")
+def test_alignment_moves_along(
+    ioas: Ioas, other_ioas: Ioas, access: Access, page_size: int
+) -> None:
+    access.replace(other_ioas)
+    assert (ioas.alignment(), other_ioas.alignment()) == (1, page_size)
+
+
+@rule("access.replace.pinned")
+def test_moving_unpins(
+    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, access: Access, area: int
+) -> None:
+    item = access.pin(area, buffer.size, buffer)
+    access.replace(other_ioas)
+    check_refs(ioas.context, buffer, buffer.size, 0)
+    with raises_errno(ENOENT):
+        access.unpin(item)
+    assert ioas.unmap_all() == buffer.size
+
+
+@rule("access.replace.same")
+def test_moving_to_where_it_is(ioas: Ioas, buffer: Buffer, access: Access, area: int) -> None:
+    item = access.pin(area, buffer.size, buffer)
+    access.replace(ioas)
+    check_refs(ioas.context, buffer, buffer.size, 1)
+    access.unpin(item)
+
+
+@rule("access.replace.ioas_id")
+def test_moving_to_no_ioas(
+    expected: Expectation, buffer: Buffer, access: Access, area: int, no_ioas: int
+) -> None:
+    with expected:
+        access.replace(no_ioas)
+    access.unpin(access.pin(area, 0x1000, buffer))
+
+
+@rule("access.replace.unaligned_area")
+def test_moving_to_where_an_area_is_not_of_pages(
+    expected: Expectation,
+    ioas: Ioas,
+    other_ioas: Ioas,
+    buffer: Buffer,
+    access: Access,
+    area: int,
+) -> None:
+    other_ioas.map(buffer, MOCK_PAGE)
+    item = access.pin(area, 0x1000, buffer)
+    with expected:
+        access.replace(other_ioas)
+    check_refs(ioas.context, buffer, 0x1000, 1)
+    access.unpin(item)
+    other_ioas.destroy()
+    with raises_errno(EINVAL):
+        ioas.map(buffer, MOCK_PAGE)
+
+
+@rule("access.replace.copied")
+def test_pages_stay_where_they_were_copied_to(
+    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, access: Access, area: int
+) -> None:
+    copied = other_ioas.copy(ioas, area, buffer.size)
+    access.pin(area, buffer.size, buffer)
+    access.replace(other_ioas)
+    assert ioas.unmap_all() == buffer.size
+    ioas.destroy()
+    item = access.pin(copied, buffer.size, buffer)
+    check_refs(other_ioas.context, buffer, buffer.size, 1)
+    access.unpin(item)
+
+
+@rule("access.fd")
+@pytest.mark.parametrize("op", ["pin", "unpin", "rw", "replace"])
+def test_descriptor_is_no_access(
+    expected: Expectation, iommufd: Context, ioas: Ioas, access: Access, no_access: int, op: str
+) -> None:
+    wrong = type(access)(iommufd, no_access)
+    with expected:
+        if op == "pin":
+            wrong.pin(PLACE, 0x1000)
+        elif op == "unpin":
+            wrong.unpin(1)
+        elif op == "rw":
+            wrong.read(PLACE, 1)
+        else:
+            wrong.replace(ioas)

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""ACCESS_PAGES and DESTROY_ACCESS_PAGES: pages that a driver holds."""
+
+from __future__ import annotations
+
+import mmap
+from errno import EFAULT, ENOENT, EPERM
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd.accounting import as_seen_by
+from pytest_iommufd.iommufd.checks import check_map, check_refs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
+    from pytest_iommufd.iommufd.access import Access
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+LAST = (1 << 64) - 1
+PLACE = 0x4000_0000
+SYZ = 1 << 16
+DEVICE = pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
+
+
+@pytest.fixture
+def attached(request: pytest.FixtureRequest, *, device: bool) -> MockDevice | None:
+    """A mock device, or none."""
+    made: MockDevice | None = request.getfixturevalue("mock_device") if device else None
+    return made
+
+
+@rule("access.pin.pins")
+@pytest.mark.parametrize("pages", range(1, 16))
+@pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
+def test_pages_are_pinned(
+    buffer: Buffer, access: Access, area: int, pages: int, *, write: bool
+) -> None:
+    item = access.pin(area, pages * 0x1000, buffer, write=write)
+    check_refs(access.context, buffer, pages * 0x1000, 1)
+    check_refs(access.context, buffer.address + pages * 0x1000, 0x1000, 0)
+    access.unpin(item)
+    check_refs(access.context, buffer, buffer.size, 0)
+
+
+@rule("access.pin.part")
+@pytest.mark.parametrize(("first", "length"), [(1, 1), (3, 0x2000), (15, 0x1000), (2, 0x1001)])
+@DEVICE
+def test_part_of_an_area(
+    attached: MockDevice | None,
+    buffer: Buffer,
+    access: Access,
+    area: int,
+    first: int,
+    length: int,
+) -> None:
+    start = first * 0x1000
+    item = access.pin(area + start, length, buffer.address + start)
+    check_refs(access.context, buffer.address + start, -(-length // 0x1000) * 0x1000, 1)
+    access.unpin(item)
+    check_refs(access.context, buffer, buffer.size, 0 if attached is None else 1)
+
+
+@rule("access.pin.shared")
+@DEVICE
+def test_pages_are_pinned_once(
+    attached: MockDevice | None, buffer: Buffer, access: Access, area: int
+) -> None:
+    items = [access.pin(area, size, buffer) for size in (0x4000, 0x4000, 0x2000, 0x8000)]
+    check_refs(access.context, buffer, 0x8000, 1)
+    for item in items:
+        check_refs(access.context, buffer, 0x2000, 1)
+        access.unpin(item)
+    check_refs(access.context, buffer, 0x8000, 0 if attached is None else 1)
+
+
+@rule("access.pin.across_devices")
+def test_devices_come_and_go_while_pages_are_pinned(
+    iommufd: Context, ioas: Ioas, buffer: Buffer, access: Access, area: int
+) -> None:
+    item = access.pin(area + 0x1000, 0x2000, buffer.address + 0x1000)
+    device = iommufd.mock_device(ioas)
+    check_map(device.hwpt, area, buffer, buffer.size)
+    device.destroy()
+    check_refs(iommufd, buffer.address + 0x1000, 0x2000, 1)
+    check_refs(iommufd, buffer, 0x1000, 0)
+    device = iommufd.mock_device(ioas)
+    access.unpin(item)
+    check_map(device.hwpt, area, buffer, buffer.size)
+
+
+@rule("access.pin.several_areas")
+def test_several_areas_that_touch(ioas: Ioas, buffer: Buffer, access: Access) -> None:
+    for number in range(3):
+        ioas.map(buffer.address + number * 0x1000, 0x1000, iova=PLACE + number * 0x1000)
+    item = access.pin(PLACE, 0x3000, buffer)
+    check_refs(access.context, buffer, 0x3000, 1)
+    access.unpin(item)
+    check_refs(access.context, buffer, 0x3000, 0)
+
+
+@rule("access.pin.unmap")
+@DEVICE
+def test_unmapping_takes_the_pages_away(
+    attached: MockDevice | None, ioas: Ioas, buffer: Buffer, access: Access, area: int
+) -> None:
+    items = [access.pin(area, 0x1000, buffer), access.pin(area, buffer.size, buffer)]
+    assert ioas.unmap(area, buffer.size) == buffer.size
+    check_refs(ioas.context, buffer, buffer.size, 0)
+    for item in items:
+        with raises_errno(ENOENT):
+            access.unpin(item)
+    assert attached is None or attached.id
+
+
+@rule("access.pin.unmap_others")
+def test_unmapping_leaves_other_areas_pinned(
+    ioas: Ioas, buffer: Buffer, access: Access, area: int
+) -> None:
+    ioas.map(buffer.address, 0x1000, iova=PLACE << 1)
+    kept = access.pin(area, buffer.size, buffer)
+    ioas.unmap(PLACE << 1, 0x1000)
+    check_refs(ioas.context, buffer, buffer.size, 1)
+    access.unpin(kept)
+
+
+@rule("access.pin.unmap_all")
+def test_unmapping_all_asks_every_access(
+    ioas: Ioas, buffer: Buffer, access: Access, area: int
+) -> None:
+    others = [ioas.create_access(pin=True) for _ in range(3)]
+    for one in (access, *others):
+        one.pin(area, 0x2000, buffer)
+    assert ioas.unmap_all() == buffer.size
+    check_refs(ioas.context, buffer, buffer.size, 0)
+
+
+@rule("access.pin.close")
+@DEVICE
+def test_closing_unpins(
+    attached: MockDevice | None, buffer: Buffer, access: Access, area: int
+) -> None:
+    access.pin(area, 0x1000, buffer)
+    access.pin(area, 0x2000, buffer)
+    access.close()
+    check_refs(access.context, buffer, buffer.size, 0 if attached is None else 1)
+
+
+@rule("access.pin.length_zero")
+def test_no_byte(expected: Expectation, access: Access, area: int) -> None:
+    with expected:
+        access.pin(area, 0)
+
+
+@rule("access.pin.wraps")
+@pytest.mark.parametrize(("iova", "length"), [(LAST - 0xFFF, 0x2000), (LAST, 2)])
+def test_range_wraps(expected: Expectation, access: Access, iova: int, length: int) -> None:
+    with expected:
+        access.pin(iova, length)
+
+
+@rule("access.pin.not_mapped")
+@pytest.mark.parametrize(
+    ("first", "length"), [(-0x1000, 0x1000), (0x1_0000, 1), (0xF000, 0x2000), (-0x1000, 0x2000)]
+)
+def test_range_is_not_all_mapped(
+    expected: Expectation, buffer: Buffer, access: Access, area: int, first: int, length: int
+) -> None:
+    with expected:
+        access.pin(area + first, length)
+    check_refs(access.context, buffer, buffer.size, 0)
+
+
+@rule("access.pin.hole")
+def test_range_has_a_hole(
+    expected: Expectation, ioas: Ioas, buffer: Buffer, access: Access
+) -> None:
+    for number in (0, 2):
+        ioas.map(buffer.address + number * 0x1000, 0x1000, iova=PLACE + number * 0x1000)
+    with expected:
+        access.pin(PLACE, 0x3000)
+    check_refs(access.context, buffer, buffer.size, 0)
+    assert ioas.unmap_all() == 0x2000
+
+
+@rule("access.pin.unaligned")
+@pytest.mark.parametrize("by", [1, 0x800, 0xFFF])
+def test_range_begins_within_a_page(
+    expected: Expectation, access: Access, area: int, by: int
+) -> None:
+    with expected:
+        access.pin(area + by, 0x800)
+
+
+@rule("access.pin.protection")
+@pytest.mark.parametrize(("flags", "write"), [(4, True), (2, False)], ids=["write", "read"])
+def test_area_does_not_allow_it(
+    expected: Expectation, ioas: Ioas, buffer: Buffer, access: Access, flags: int, *, write: bool
+) -> None:
+    ioas.map(buffer, iova=PLACE, flags=flags | 1)
+    with expected:
+        access.pin(PLACE, 0x1000, write=write)
+    access.unpin(access.pin(PLACE, 0x1000, write=not write))
+
+
+@rule("access.pin.later_protection")
+def test_later_area_does_not_allow_it(ioas: Ioas, buffer: Buffer, access: Access) -> None:
+    ioas.map(buffer, 0x1000, iova=PLACE)
+    ioas.map(buffer, 0x1000, iova=PLACE + 0x1000, flags=5)
+    with raises_errno(EPERM):
+        access.pin(PLACE, 0x2000, write=True)
+    check_refs(access.context, buffer, buffer.size, 0)
+
+
+@rule("access.pin.memory_gone")
+@pytest.mark.parametrize("gone", [0, 1, 3])
+def test_memory_is_gone(
+    expected: Expectation,
+    ioas: Ioas,
+    buffers: Callable[..., Buffer],
+    access: Access,
+    gone: int,
+) -> None:
+    memory = buffers(0x4000)
+    iova = ioas.map(memory)
+    memory.unmap(gone * 0x1000, 0x1000)
+    with expected:
+        access.pin(iova, 0x4000)
+    for number in {0, 1, 2, 3} - {gone}:
+        check_refs(ioas.context, memory.address + number * 0x1000, 0x1000, 0)
+
+
+@rule("access.pin.memory_of_a_device")
+def test_memory_that_a_device_has_is_never_gone(
+    mock_device: MockDevice, access: Access, ioas: Ioas, buffers: Callable[..., Buffer]
+) -> None:
+    memory = buffers(0x2000)
+    memory.write(b"kept")
+    iova = ioas.map(memory)
+    memory.unmap()
+    access.unpin(access.pin(iova, 0x2000))
+    assert mock_device.id
+
+
+@rule("access.pin.process_gone")
+def test_process_is_gone(
+    expected: Expectation, iommufd: Context, ioas: Ioas, access: Access, buffer: Buffer
+) -> None:
+    child = iommufd.process.fork()
+    as_seen_by(iommufd, child).ioctl(
+        "IOMMU_IOAS_MAP", ioas_id=ioas, flags=7, user_va=buffer, length=0x2000, iova=PLACE
+    )
+    child.end()
+    with expected:
+        access.pin(PLACE, 0x1000)
+
+
+@rule("access.pin.other_process")
+def test_memory_of_another_process(
+    iommufd: Context, ioas: Ioas, access: Access, buffer: Buffer
+) -> None:
+    child = iommufd.process.fork()
+    as_seen_by(iommufd, child).ioctl(
+        "IOMMU_IOAS_MAP", ioas_id=ioas, flags=7, user_va=buffer, length=0x2000, iova=PLACE
+    )
+    access.unpin(access.pin(PLACE, 0x2000, buffer))
+
+
+@rule("access.pin.other_pages")
+def test_kernel_compares_the_pages(
+    expected: Expectation, buffer: Buffer, access: Access, area: int
+) -> None:
+    with expected:
+        access.pin(area, 0x2000, buffer.address + 0x1000)
+    check_refs(access.context, buffer, buffer.size, 0)
+
+
+@rule("access.pin.compare_unreadable")
+def test_kernel_cannot_compare_the_pages(
+    expected: Expectation, buffer: Buffer, access: Access, area: int, unmapped: int
+) -> None:
+    with expected:
+        access.pin(area, 0x1000, unmapped)
+    check_refs(access.context, buffer, buffer.size, 0)
+
+
+@rule("access.pin.too_long")
+@pytest.mark.parametrize("flags", [0, 2])
+def test_range_is_too_long(expected: Expectation, access: Access, flags: int) -> None:
+    with expected:
+        access.pin(PLACE, (16 << 20) + 1, flags=flags)
+
+
+@rule("access.pin.flags")
+@pytest.mark.parametrize("bit", [1, 2, 15, 17, 31])
+def test_unknown_flag(expected: Expectation, access: Access, area: int, bit: int) -> None:
+    with expected:
+        access.pin(area, 0x1000, flags=1 << bit)
+
+
+@rule("access.pin.not_for_all")
+def test_access_that_does_not_pin(expected: Expectation, ioas: Ioas, area: int) -> None:
+    with expected:
+        ioas.create_access().pin(area, 0x1000)
+
+
+@rule("access.pin.syz")
+def test_nth_area(expected: Expectation, ioas: Ioas, buffer: Buffer, access: Access) -> None:
+    ioas.map(buffer, 0x1000, iova=PLACE)
+    ioas.map(buffer.address + 0x1000, 0x2000, iova=PLACE << 1)
+    item = access.pin(1 | 0x1000 << 32, 0x1000, buffer.address + 0x2000, flags=SYZ)
+    access.unpin(item)
+    with expected:
+        access.pin(2, 0x1000, flags=SYZ)
+
+
+@rule("access.pin.unwritable")
+def test_number_cannot_be_written(
+    expected: Expectation,
+    iommufd: Context,
+    buffer: Buffer,
+    access: Access,
+    area: int,
+    readonly: Callable[[bytes], int],
+    uapi: Uapi,
+) -> None:
+    op, size = uapi.IOMMU_TEST_OP_ACCESS_PAGES, uapi.sizeof("iommu_test_cmd")
+    given = uapi.struct("iommu_test_cmd", op=op, size=size, id=access.fd)
+    given["access_pages"] = {"iova": area, "length": 0x1000}
+    with expected:
+        iommufd.ioctl_pointer("IOMMU_TEST_CMD", readonly(bytes(given)))
+    check_refs(iommufd, buffer, buffer.size, 0)
+
+
+@rule("access.unpin.item")
+@pytest.mark.parametrize("item", [1, 0xFFFF_FFFF])
+def test_nothing_has_that_number(
+    expected: Expectation, buffer: Buffer, access: Access, area: int, item: int
+) -> None:
+    assert access.pin(area, 0x1000, buffer) == 0
+    with expected:
+        access.unpin(item)
+    access.unpin(0)
+
+
+@rule("access.unpin.twice")
+def test_unpinned_twice(expected: Expectation, buffer: Buffer, access: Access, area: int) -> None:
+    item = access.pin(area, 0x1000, buffer)
+    access.unpin(item)
+    with expected:
+        access.unpin(item)
+
+
+@rule("access.unpin.own")
+def test_number_is_of_its_own_access(
+    expected: Expectation, ioas: Ioas, buffer: Buffer, access: Access, area: int
+) -> None:
+    item = access.pin(area, 0x1000, buffer)
+    with expected:
+        ioas.create_access(pin=True).unpin(item)
+    access.unpin(item)
+
+
+@rule("access.pin.readonly_memory")
+def test_readonly_memory(ioas: Ioas, buffer: Buffer, access: Access) -> None:
+    buffer.protect(mmap.PROT_READ)
+    ioas.map(buffer, iova=PLACE, flags=5)
+    access.unpin(access.pin(PLACE, buffer.size, buffer))
+    ioas.map(buffer, iova=PLACE << 1)
+    with raises_errno(EFAULT):
+        access.pin(PLACE << 1, 0x1000)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which calls make a fault queue, and its file without faults."""
+
+from __future__ import annotations
+
+import os
+from errno import EFAULT, EMFILE
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd.eventfile import WRITABLE, EventFile
+
+from .conftest import RECORD, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, Ioas
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.rules.expectation import Expectation
+
+F_GETFD, F_GETFL, FD_CLOEXEC = 1, 3, 1
+
+
+@rule("fault_queue.size.below_minimum")
+@pytest.mark.parametrize("size", [0, 4, 12, 15])
+def test_size_below_the_minimum(expected: Expectation, iommufd: Context, size: int) -> None:
+    with expected:
+        iommufd.fault_queue_alloc(size=size)
+
+
+@rule("fault_queue.size.tail_zero")
+def test_tail_of_zeroes(iommufd: Context) -> None:
+    assert iommufd.fault_queue_alloc(tail=bytes(8)).fd >= 0
+
+
+@rule("fault_queue.size.tail_nonzero")
+def test_tail_that_is_not_zero(expected: Expectation, iommufd: Context) -> None:
+    with expected:
+        iommufd.fault_queue_alloc(tail=b"\0\0\0\1")
+
+
+@rule("fault_queue.flags")
+@pytest.mark.parametrize("bit", [0, 1, 15, 31])
+def test_flag(expected: Expectation, iommufd: Context, bit: int) -> None:
+    with expected:
+        iommufd.fault_queue_alloc(flags=1 << bit)
+
+
+@rule("fault_queue.several")
+def test_several_queues(iommufd: Context) -> None:
+    made = [iommufd.fault_queue_alloc() for _ in range(3)]
+    assert len({queue.id for queue in made}) == 3
+    assert len({queue.fd for queue in made}) == 3
+
+
+@rule("fault_queue.fd.close_on_exec")
+def test_file_is_closed_on_exec(fault_file: EventFile) -> None:
+    assert fault_file.call("fcntl", F_GETFD) == FD_CLOEXEC
+
+
+@rule("fault_queue.fd.read_and_write")
+def test_file_is_for_reading_and_writing(fault_file: EventFile) -> None:
+    assert fault_file.call("fcntl", F_GETFL) & os.O_ACCMODE == os.O_RDWR
+
+
+@rule("fault_queue.fd.name")
+def test_file_has_a_name(fault_queue: FaultQueue, process: Process, iommufd: Context) -> None:
+    path = iommufd.put(f"/proc/self/fd/{fault_queue.fd}\0".encode())
+    at = iommufd.put(bytes(64))
+    size = process.checked("readlinkat", 0, path, at, 64)
+    assert process.read(at, size) == b"anon_inode:[iommufd-pgfault]"
+
+
+@rule("fault_queue.fd.none_free")
+def test_no_free_file_descriptor(
+    expected: Expectation, iommufd: Context, no_free_fd: Callable[[], None]
+) -> None:
+    no_free_fd()
+    with expected:
+        iommufd.fault_queue_alloc()
+
+
+@rule("fault_queue.undone.id_reused")
+def test_id_of_a_failed_call_is_given_again(
+    iommufd: Context, no_free_fd: Callable[[], None]
+) -> None:
+    first = iommufd.ioas_alloc()
+    no_free_fd()
+    with raises_errno(EMFILE):
+        iommufd.fault_queue_alloc()
+    assert iommufd.ioas_alloc().id == first.id + 1
+
+
+@rule("fault_queue.undone.unwritable")
+def test_id_cannot_be_told(
+    expected: Expectation, iommufd: Context, unwritable: Callable[..., None]
+) -> None:
+    first = iommufd.ioas_alloc()
+    with expected:
+        unwritable("IOMMU_FAULT_QUEUE_ALLOC")
+    assert iommufd.ioas_alloc().id == first.id + 1
+
+
+@rule("fault_queue.undone.fd_reused")
+def test_file_descriptor_of_a_failed_call_is_free(
+    iommufd: Context, process: Process, unwritable: Callable[..., None]
+) -> None:
+    free = process.checked("dup", iommufd.fd)
+    process.checked("close", free)
+    with raises_errno(EFAULT):
+        unwritable("IOMMU_FAULT_QUEUE_ALLOC")
+    assert process.checked("dup", iommufd.fd) == free
+
+
+@rule("fault_queue.failure.memory")
+def test_no_memory(expected: Expectation, iommufd: Context) -> None:
+    first = iommufd.ioas_alloc()
+    with expected:
+        iommufd.fault_queue_alloc(fail_nth=1)
+    assert iommufd.ioas_alloc().id == first.id + 1
+
+
+# ---- the file without faults ----
+
+
+@rule("fault_queue.poll.empty")
+def test_poll_of_an_empty_queue(fault_file: EventFile) -> None:
+    assert fault_file.poll() == WRITABLE
+
+
+@rule("fault_queue.seek")
+@pytest.mark.parametrize("whence", [os.SEEK_SET, os.SEEK_CUR, os.SEEK_END])
+def test_seek(expected: Expectation, fault_file: EventFile, whence: int) -> None:
+    with expected:
+        fault_file.call("lseek", 0, whence)
+
+
+@rule("fault_queue.read_at")
+@pytest.mark.parametrize("offset", [0, 40])
+@pytest.mark.parametrize("call", ["pread64", "pwrite64"])
+def test_read_and_write_at_an_offset(
+    expected: Expectation, iommufd: Context, fault_file: EventFile, call: str, offset: int
+) -> None:
+    at = iommufd.put(bytes(RECORD))
+    with expected:
+        fault_file.call(call, at, RECORD, offset)
+
+
+@rule("fault_queue.read.empty")
+@pytest.mark.parametrize("faults", [0, 1, 2, 50])
+def test_read_of_an_empty_queue(fault_file: EventFile, faults: int) -> None:
+    assert fault_file.read(faults * RECORD) == b""
+
+
+@rule("fault_queue.read.length")
+@pytest.mark.parametrize("length", [1, 8, 39, 41, 79])
+def test_read_of_another_length(expected: Expectation, fault_file: EventFile, length: int) -> None:
+    with expected:
+        fault_file.read(length)
+
+
+@rule("fault_queue.write.nothing")
+def test_write_of_nothing(fault_file: EventFile) -> None:
+    assert fault_file.write(b"") == 0
+
+
+@rule("fault_queue.write.length")
+@pytest.mark.parametrize("length", [1, 7, 9, 15])
+def test_write_of_another_length(expected: Expectation, fault_file: EventFile, length: int) -> None:
+    with expected:
+        fault_file.write(bytes(length))
+
+
+@rule("fault_queue.write.unreadable")
+def test_write_of_what_cannot_be_read(
+    expected: Expectation, fault_file: EventFile, unmapped: int
+) -> None:
+    with expected:
+        fault_file.write(bytes(8), at=unmapped)
+
+
+@rule("fault_queue.write.unknown_cookie")
+@pytest.mark.parametrize("cookie", [0, 1, 99, 0xFFFF_FFFF])
+@pytest.mark.parametrize("code", [0, 1])
+def test_write_of_an_unknown_cookie(
+    expected: Expectation, fault_file: EventFile, cookie: int, code: int
+) -> None:
+    with expected:
+        fault_file.write(answer(cookie, code=code))
+
+
+# ---- what holds it ----
+
+
+@rule("fault_queue.lifetime.file")
+def test_open_file_holds_the_queue(expected: Expectation, fault_queue: FaultQueue) -> None:
+    with expected:
+        fault_queue.destroy()
+    fault_queue.close()
+    fault_queue.destroy()
+
+
+@rule("fault_queue.lifetime.each_file")
+def test_duplicate_holds_the_queue(
+    expected: Expectation, fault_queue: FaultQueue, process: Process
+) -> None:
+    second = process.checked("dup", fault_queue.fd)
+    fault_queue.close()
+    with expected:
+        fault_queue.destroy()
+    process.checked("close", second)
+    fault_queue.destroy()
+
+
+@rule("fault_queue.lifetime.hwpt")
+def test_hwpt_holds_the_queue(
+    expected: Expectation, fault_queue: FaultQueue, iopf_hwpt: Hwpt
+) -> None:
+    fault_queue.close()
+    with expected:
+        fault_queue.destroy()
+    iopf_hwpt.destroy()
+    fault_queue.destroy()
+
+
+@rule("fault_queue.lifetime.context")
+def test_file_outlives_the_context(
+    expected: Expectation, iommufd: Context, fault_file: EventFile, ioas: Ioas
+) -> None:
+    assert ioas.id
+    iommufd.close()
+    assert fault_file.read(RECORD) == b""
+    with expected:
+        fault_file.write(answer(1))

@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Commands and fields as parameters, read from headers; and calls made of raw bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import mmap
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import IoctlError, Problem, absent
+from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.iommufd import Context
+from pytest_iommufd.iommufd.context import Call as Made
+from pytest_iommufd.kernel import ready
+from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.rules.marker import rule, rule_of
+from pytest_iommufd.uapi import Struct, Uapi, errno_name
+
+from .samples import NO_OBJECTS, SAMPLES, Objects, find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pytest_iommufd.iommufd import Buffer
+    from pytest_iommufd.iommufd.leaks import Ledger
+    from pytest_iommufd.lab import Bench
+    from pytest_iommufd.uapi import Ioctl
+
+    from .samples import Call, Sample
+
+# Structs whose first version is in none of our headers, by its last field.
+FIRST_VERSION = {
+    "IOMMU_GET_HW_INFO": "__reserved",
+    "IOMMU_HWPT_ALLOC": "__reserved",
+    "IOMMU_TEST_CMD": "last",
+    "IOMMU_VEVENTQ_ALLOC": "out_veventq_fd",
+    "IOMMU_VIOMMU_ALLOC": "out_viommu_id",
+}
+PROT_NONE = 0
+FILLER = 0xAA
+
+
+# ---- what the headers have, at collection ----
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """A row of divergences.toml."""
+
+    name: str
+    rule: str
+    sample: str
+    field: str
+    why: str
+    but: str = ""
+
+    def is_of(self, slug: str, sample: str, field: str) -> bool:
+        """Tell whether it is about a rule, a sample and a field, with all its values."""
+        return (
+            not self.but
+            and slug == f"generic.{self.rule}"
+            and self.sample in (sample, sample.partition(":")[0])
+            and field == self.field
+        )
+
+
+DIVERGENCES = [
+    Divergence(name, **row)
+    for name, row in tomllib.loads(
+        Path(__file__).with_name("divergences.toml").read_text("utf-8")
+    ).items()
+]
+
+
+def diverging(rule_name: str) -> pytest.MarkDecorator:
+    """Give a test, as `divergence`, each row of divergences.toml of a rule; and the row's rule."""
+    rows = [
+        pytest.param(row, id=row.name, marks=rule(f"generic.divergence.{row.name}"))
+        for row in DIVERGENCES
+        if row.rule == rule_name
+    ]
+    return pytest.mark.parametrize("divergence", rows, indirect=True)
+
+
+@functools.cache
+def _headers(specs: tuple[str, ...]) -> tuple[Uapi, ...]:
+    """Return all descriptions: the shipped ones, and those of the kernels that are built."""
+    known = list(Uapi.shipped())
+    for spec in specs:
+        with contextlib.suppress(Problem):
+            kernel = ready(spec, default_root())
+            if kernel and kernel.uapi:
+                known.append(Uapi.load(kernel.uapi))
+    return tuple(known)
+
+
+def _fields(headers: Iterable[Uapi], command: str) -> list[str]:
+    """Return the fields of a command's struct in all headers together."""
+    found: dict[str, None] = {}
+    for uapi in headers:
+        if uapi.has(command) and uapi.ioctl(command).struct:
+            found |= dict.fromkeys(uapi.fields(uapi.ioctl(command).struct))
+    return list(found)
+
+
+def _is_reserved(sample: Sample, field: str) -> bool:
+    # of what the first sample of a command has; the others have the same fields
+    first = next(known for known in SAMPLES.values() if known.command == sample.command)
+    return field.startswith("__reserved") and sample is first
+
+
+def _is_id(sample: Sample, field: str) -> bool:
+    if field in NO_OBJECTS or field in sample.ignores:
+        return False
+    return field == "id" or (field.endswith("_id") and not field.startswith("out_"))
+
+
+def _is_first_id(sample: Sample, field: str, fields: list[str]) -> bool:
+    return field == next((name for name in fields if _is_id(sample, name)), "")
+
+
+def _is_typed_id(sample: Sample, field: str, _: list[str]) -> bool:
+    return _is_id(sample, field) and bool(sample.right_kinds(field))
+
+
+# Fixtures that are a field with a valid call, and which fields of which samples they are.
+PAIRS: dict[str, Callable[[Sample, str, list[str]], bool]] = {
+    "reserved_field": lambda sample, field, _: _is_reserved(sample, field),
+    "flags_field": lambda _sample, field, _: field == "flags",
+    "id_field": lambda sample, field, _: _is_id(sample, field),
+    "typed_id_field": _is_typed_id,
+    "first_id_field": _is_first_id,
+}
+# Fixtures that are a valid call, and of which samples.
+CHOICES: dict[str, Callable[[Sample, list[str]], bool]] = {
+    "sample": lambda _sample, _fields: True,
+    "old_sample": lambda sample, _fields: sample.in_first_version,
+    "creating": lambda sample, fields: _creates(fields) and not sample.changes,
+    "changing": lambda sample, _fields: sample.changes,
+    "asking": lambda sample, fields: (
+        not sample.changes and not _creates(fields) and _answers(sample, fields)
+    ),
+    "silent": lambda sample, fields: not sample.changes and not _answers(sample, fields),
+    "answering": lambda _sample, fields: _has_out(fields),
+}
+
+
+def _has_out(fields: list[str]) -> bool:
+    return any(field.startswith("out_") for field in fields)
+
+
+def _creates(fields: list[str]) -> bool:
+    # the mock devices are made by a command whose fields have no such names
+    return "mock_domain" in fields or any(
+        field.startswith("out_") and field.endswith("_id") for field in fields
+    )
+
+
+def _answers(sample: Sample, fields: list[str]) -> bool:
+    return bool(sample.answers) or _has_out(fields)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give tests each command, or each command and field, of all headers."""
+    headers = _headers(tuple(metafunc.config.getoption("--kernel") or ()))
+    commands = list(dict.fromkeys(ioctl.name for uapi in headers for ioctl in uapi.ioctls))
+    samples = find(commands)
+    if "command" in metafunc.fixturenames:
+        metafunc.parametrize("command", commands, indirect=True)
+    for fixture, chosen in CHOICES.items():
+        if fixture in metafunc.fixturenames:
+            fitting = [s for s in samples if chosen(s, _fields(headers, s.command))]
+            names = [known.name for known in fitting]
+            metafunc.parametrize(fixture, fitting, ids=names, indirect=True)
+    for fixture, belongs in PAIRS.items():
+        if fixture in metafunc.fixturenames:
+            slug = rule_of(metafunc.definition)
+            pairs = [
+                (known, name)
+                for known in samples
+                for fields in [_fields(headers, known.command)]
+                for name in fields
+                if belongs(known, name, fields)
+                and not any(row.is_of(slug, known.name, name) for row in DIVERGENCES)
+            ]
+            ids = [f"{known.name}-{name}" for known, name in pairs]
+            metafunc.parametrize(fixture, pairs, ids=ids, indirect=True)
+
+
+# ---- calls of raw bytes ----
+
+
+class Raw:
+    """A command of the kernel, called with bytes instead of fields.
+
+    Attributes:
+        ioctl: name, number and struct.
+        sizeof: the size of its struct in the kernel's header.
+        page: where the struct is put; what follows cannot be read.
+    """
+
+    def __init__(self, context: Context, ioctl: Ioctl, page: Buffer) -> None:
+        self.context = context
+        self.ioctl = ioctl
+        self.sizeof = context.uapi.sizeof(ioctl.struct)
+        self.page = page
+
+    def of_size(self, size: int, filler: int = 0) -> bytes:
+        """Return a struct of zeroes, or of another byte, that gives a size and has so many."""
+        return size.to_bytes(4, "little") + bytes([filler]) * (max(size, self.sizeof) - 4)
+
+    def call(self, content: bytes, *, at: int | None = None) -> bytes:
+        """Make the call with these bytes, and return what is there afterwards.
+
+        Raises:
+            IoctlError: it failed; the bytes are in its struct.
+        """
+        __tracebackhide__ = True
+        where = self.page.address if at is None else at
+        program = Program()
+        program.write(where, content)
+        index = program.syscall("ioctl", self.context.fd, self.ioctl.number, where).index
+        program.read(where, len(content))
+        struct = self.context.uapi.struct(self.ioctl.struct).load(content)
+        made = Made(self.ioctl.name, struct)
+        self.context.calls.append(made)
+        results = self.context.process.run(program, during=made)
+        number = results[index].errno
+        struct.load(results[-1].data)
+        made.outcome = errno_name(number) if number else "OK"
+        if number:
+            raise RawError(number, self.ioctl.name, struct, results[-1].data)
+        return results[-1].data
+
+    def call_pointer(self, pointer: int) -> None:
+        """Make the call with a bare pointer."""
+        __tracebackhide__ = True
+        self.context.ioctl_pointer(self.ioctl.name, pointer)
+
+    def call_at_end(self, content: bytes) -> None:
+        """Make the call with bytes behind which there is memory that cannot be read."""
+        __tracebackhide__ = True
+        end = self.page.address + self.page.size
+        self.page.write(content, self.page.size - len(content))
+        self.context.ioctl_pointer(self.ioctl.name, end - len(content))
+
+    def call_read_only(self, content: bytes) -> None:
+        """Make the call with bytes in memory that cannot be written."""
+        __tracebackhide__ = True
+        self.page.write(content)
+        self.page.protect(mmap.PROT_READ)
+        try:
+            self.context.ioctl_pointer(self.ioctl.name, self.page.address)
+        finally:
+            self.page.protect(mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+class RawError(IoctlError):
+    """A call of raw bytes failed; `after` is what is there afterwards."""
+
+    def __init__(self, number: int, ioctl: str, struct: Struct, after: bytes) -> None:
+        super().__init__(number, ioctl, struct)
+        self.after = after
+
+
+class Valid(Raw):
+    """A call that the kernel accepts, to be called as it is or with something changed.
+
+    Attributes:
+        sample: what it was made from.
+        objects: the objects of the context.
+        content: the struct's bytes.
+    """
+
+    def __init__(self, raw: Raw, sample: Sample, objects: Objects) -> None:
+        super().__init__(raw.context, raw.ioctl, raw.page)
+        self.sample = sample
+        self.objects = objects
+        self._call: Call = sample.make(objects)
+        self.content = self.with_fields()
+
+    @property
+    def uapi(self) -> Uapi:
+        """The kernel's structs."""
+        return self.context.uapi
+
+    def with_fields(self, **changed: Any) -> bytes:
+        """Return the struct's bytes with some fields changed."""
+        fields = {
+            name: value if isinstance(value, dict | list) else value.__index__()
+            for name, value in ({"size": self.sizeof} | self._call.fields | changed).items()
+        }
+        return bytes(self.uapi.struct(self.ioctl.struct, **fields))
+
+    def with_size(self, size: int) -> bytes:
+        """Return the struct's bytes cut or with zeroes after them, and so many as it says."""
+        content = size.to_bytes(4, "little") + self.content[4:]
+        return content[:size].ljust(size, b"\0")
+
+    def with_bits(self, field: str, bits: Iterable[int]) -> Iterator[bytes]:
+        """Return the struct's bytes with one bit of a field changed, for each bit."""
+        first = 8 * self.uapi.offsetof(self.ioctl.struct, field)
+        for bit in bits:
+            number = int.from_bytes(self.content, "little") ^ 1 << (first + bit)
+            yield number.to_bytes(len(self.content), "little")
+
+    def bits(self, field: str) -> int:
+        """Return how many bits a field has."""
+        return 8 * self.uapi.sizeof(self.ioctl.struct, field)
+
+    def took_effect(self) -> bool:
+        """Tell whether the kernel did what was asked."""
+        return self._call.took_effect()
+
+    def answers(self) -> list[str]:
+        """Return the names of the fields that the kernel writes."""
+        names = self.uapi.fields(self.ioctl.struct)
+        return [name for name in names if name.startswith("out_") or name in self.sample.answers]
+
+    def without_answers(self, content: bytes) -> bytes:
+        """Return a struct's bytes with those of the kernel's answers as they were."""
+        kept = bytearray(content)
+        for name in self.answers():
+            first = self.uapi.offsetof(self.ioctl.struct, name)
+            part = slice(first, first + self.uapi.sizeof(self.ioctl.struct, name))
+            kept[part] = self.content[part][: len(kept[part])]
+        return bytes(kept)
+
+    def renew(self, answer: bytes) -> None:
+        """Destroy what a call has made, and make a new call that is valid."""
+        struct = self.uapi.struct(self.ioctl.struct).load(answer)
+        for name in self.uapi.fields(self.ioctl.struct):
+            if name.startswith("out_") and name.endswith("_fd"):
+                self.context.process.checked("close", struct[name])
+        for name in self.uapi.fields(self.ioctl.struct):
+            if name.startswith("out_") and name.endswith("_id"):
+                self.context.destroy(struct[name])
+        self._call = self.sample.make(self.objects)
+        self.content = self.with_fields()
+
+
+@dataclass(frozen=True)
+class FieldOf:
+    """A field of a valid call.
+
+    Attributes:
+        valid: the call.
+        name: the field.
+        but: the one value of it that diverges, or "".
+    """
+
+    valid: Valid
+    name: str
+    but: str = ""
+
+    def with_bits(self, bits: Iterable[int]) -> Iterator[bytes]:
+        """Return the struct's bytes with one bit of the field changed, for each bit."""
+        return self.valid.with_bits(self.name, bits)
+
+    def unused_bits(self) -> list[int]:
+        """Return the bits of the field that no name of the header has."""
+        struct = self.valid.ioctl.struct
+        uapi = self.valid.uapi
+        known = list(uapi.names_of(f"{struct}.{self.name}").values())
+        known += [
+            getattr(uapi, row.but)
+            for row in DIVERGENCES
+            if row.but and row.sample == self.valid.ioctl.name and row.field == self.name
+        ]
+        return [bit for bit in range(self.valid.bits(self.name)) if 1 << bit not in known]
+
+    def with_numbers(self, numbers: Iterable[int]) -> Iterator[bytes]:
+        """Return the struct's bytes with the field set to each number."""
+        return (self.valid.with_fields(**{self.name: number}) for number in numbers)
+
+    def with_kinds(self, objects: Objects, *, right: bool) -> Iterator[bytes]:
+        """Return the struct's bytes with the field set to objects of kinds it takes, or not."""
+        takes = self.valid.sample.right_kinds(self.name) or ("ioas",)
+        kinds = [kind for kind in objects.kinds() if (kind in takes) == right]
+        return self.with_numbers(getattr(objects, kind).__index__() for kind in kinds)
+
+
+@pytest.fixture
+def page_before_hole(buffers: Callable[..., Buffer], page_size: int) -> Buffer:
+    """Memory with a page behind it that cannot be read."""
+    pages = buffers(5 * page_size)
+    pages.protect(PROT_NONE, 4 * page_size)
+    pages.size = 4 * page_size
+    return pages
+
+
+@pytest.fixture
+def objects(iommufd: Context, memfd_buffer: Buffer) -> Objects:
+    """Objects of each kind."""
+    return Objects(iommufd, memfd_buffer)
+
+
+@pytest.fixture
+def make_raw(bench: Bench, iommufd: Context, page_before_hole: Buffer) -> Callable[[str], Raw]:
+    """Makes a Raw of a command; absent where the kernel lacks it."""
+
+    def make(command: str) -> Raw:
+        uapi = iommufd.uapi
+        if not uapi.has(command):
+            absent(f"the kernel's header does not define {command}")
+        if not bench.answers(command):
+            absent(f"the kernel has no {command} (ENOTTY)")
+        return Raw(iommufd, uapi.ioctl(command), page_before_hole)
+
+    return make
+
+
+@pytest.fixture
+def command(make_raw: Callable[[str], Raw], request: pytest.FixtureRequest) -> Raw:
+    """Each command of the headers, to be called with anything."""
+    return make_raw(request.param)
+
+
+def _valid(
+    make_raw: Callable[[str], Raw], objects: Objects, request: pytest.FixtureRequest
+) -> Valid:
+    return Valid(make_raw(request.param.command), request.param, objects)
+
+
+def _field(
+    make_raw: Callable[[str], Raw], objects: Objects, request: pytest.FixtureRequest
+) -> FieldOf:
+    return field_of(make_raw, objects, *request.param)
+
+
+def field_of(
+    make_raw: Callable[[str], Raw], objects: Objects, sample: Sample, name: str
+) -> FieldOf:
+    """Return a field with a valid call; absent where the kernel lacks the command or the field."""
+    raw = make_raw(sample.command)
+    if not raw.context.uapi.has(f"{raw.ioctl.struct}.{name}"):
+        absent(f"{raw.ioctl.struct} of the kernel's header has no {name}")
+    return FieldOf(Valid(raw, sample, objects), name)
+
+
+# Each of these fixtures is a parameter: see CHOICES and PAIRS.
+sample, old_sample, creating, changing, asking, silent, answering = (
+    pytest.fixture(name=name)(_valid) for name in CHOICES
+)
+reserved_field, flags_field, id_field, typed_id_field, first_id_field = (
+    pytest.fixture(name=name)(_field) for name in PAIRS
+)
+
+
+@pytest.fixture
+def divergence(
+    make_raw: Callable[[str], Raw], objects: Objects, request: pytest.FixtureRequest
+) -> FieldOf:
+    """The field of a row of divergences.toml; see diverging()."""
+    known = find([request.param.sample])[0]
+    made = field_of(make_raw, objects, known, request.param.field)
+    return FieldOf(made.valid, made.name, request.param.but)
+
+
+@pytest.fixture
+def first_version(request: pytest.FixtureRequest, uapi: Uapi) -> Callable[[Raw], int]:
+    """Tells the size of the first version of a command's struct."""
+
+    def size(command: Raw) -> int:
+        name, struct = command.ioctl.name, command.ioctl.struct
+        if name in FIRST_VERSION:
+            last = FIRST_VERSION[name]
+            return uapi.offsetof(struct, last) + uapi.sizeof(struct, last)
+        headers = [uapi, *_headers(tuple(request.config.getoption("--kernel") or ()))]
+        return min(other.sizeof(struct) for other in headers if other.has(struct))
+
+    return size
+
+
+@pytest.fixture
+def other_objects(ledger: Ledger, uapi: Uapi, memfd_buffer: Buffer) -> Objects:
+    """Objects of another context, with ids above those of the first."""
+    context = Context(ledger.process, uapi)
+    ledger.contexts.append(context)
+    for _ in range(20):
+        context.ioas_alloc()
+    return Objects(context, memfd_buffer)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fields that are known by their names: reserved ones, flags, ids of objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_iommufd import rule
+
+from .conftest import Valid, diverging
+from .samples import find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_iommufd.rules.expectation import Expectation
+
+    from .conftest import FieldOf, Raw
+    from .samples import Objects
+
+NO_OBJECT = (0, 9999, 0x8000_0001, 0xFFFF_FFFF)
+
+
+def some_bits(field: FieldOf) -> Iterator[bytes]:
+    """Return the call with one bit of the field set: of each byte the lowest and the highest."""
+    bits = range(field.valid.bits(field.name))
+    return field.with_bits(bit for bit in bits if bit % 8 in {0, 7})
+
+
+@rule("generic.valid_call")
+def test_valid_call(expected: Expectation, command: Raw, objects: Objects) -> None:
+    name = command.ioctl.name
+    samples = find([name])
+    assert samples, f"{name} is new: suites/generic/samples.py needs a valid call of it"
+    for sample in samples:
+        valid = Valid(command, sample, objects)
+        with expected:
+            valid.call(valid.content)
+
+
+@rule("generic.reserved_field")
+def test_reserved_field(expected: Expectation, reserved_field: FieldOf) -> None:
+    for content in some_bits(reserved_field):
+        with expected:
+            reserved_field.valid.call(content)
+
+
+@rule("generic.unknown_flag")
+def test_flag_without_a_name(expected: Expectation, flags_field: FieldOf) -> None:
+    for content in flags_field.with_bits(flags_field.unused_bits()):
+        with expected:
+            flags_field.valid.call(content)
+
+
+@rule("generic.unknown_id")
+def test_id_of_no_object(expected: Expectation, id_field: FieldOf) -> None:
+    for content in id_field.with_numbers(NO_OBJECT):
+        with expected:
+            id_field.valid.call(content)
+
+
+@rule("generic.wrong_kind")
+def test_id_of_another_kind(
+    expected: Expectation, typed_id_field: FieldOf, objects: Objects
+) -> None:
+    for content in typed_id_field.with_kinds(objects, right=False):
+        with expected:
+            typed_id_field.valid.call(content)
+
+
+@rule("generic.other_context")
+def test_id_of_another_context(
+    expected: Expectation, id_field: FieldOf, other_objects: Objects
+) -> None:
+    for content in id_field.with_kinds(other_objects, right=True):
+        with expected:
+            id_field.valid.call(content)
+
+
+# ---- where a command differs ----
+
+
+@diverging("reserved_field")
+def test_diverging_reserved_field(expected: Expectation, divergence: FieldOf) -> None:
+    for content in some_bits(divergence):
+        with expected:
+            answer = divergence.valid.call(content)
+        divergence.valid.renew(answer)
+
+
+@diverging("unknown_id")
+def test_diverging_id_of_no_object(expected: Expectation, divergence: FieldOf) -> None:
+    for content in divergence.with_numbers(NO_OBJECT):
+        with expected:
+            divergence.valid.call(content)
+
+
+@diverging("wrong_kind")
+def test_diverging_id_of_another_kind(
+    expected: Expectation, divergence: FieldOf, objects: Objects
+) -> None:
+    for content in divergence.with_kinds(objects, right=False):
+        with expected:
+            divergence.valid.call(content)
+
+
+@diverging("other_context")
+def test_diverging_id_of_another_context(
+    expected: Expectation, divergence: FieldOf, other_objects: Objects
+) -> None:
+    for content in divergence.with_kinds(other_objects, right=True):
+        with expected:
+            divergence.valid.call(content)
+
+
+@diverging("unknown_flag")
+def test_diverging_flag(expected: Expectation, divergence: FieldOf) -> None:
+    flag = getattr(divergence.valid.uapi, divergence.but)
+    for content in divergence.with_bits([flag.bit_length() - 1]):
+        with expected:
+            divergence.valid.call(content)

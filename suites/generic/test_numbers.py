@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Numbers that are no command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_iommufd import rule
+from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.uapi import errno_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_iommufd.iommufd import Context
+    from pytest_iommufd.rules.expectation import Expectation
+
+    from .conftest import Raw
+
+TYPE = 0x3B00
+# What changes a request without changing its number: type, direction, size of the argument.
+OTHERS = {"type": 0x100, "no_type": 0x3B00, "write": 1 << 30, "read": 2 << 30, "size": 8 << 16}
+
+
+def defined(iommufd: Context) -> set[int]:
+    """Return the numbers of the commands of the kernel's header."""
+    return {ioctl.number & 0xFF for ioctl in iommufd.uapi.ioctls}
+
+
+def outcomes(iommufd: Context, requests: Iterable[int], pointer: int) -> dict[str, str]:
+    """Make requests with one pointer, and return what each gives."""
+    program = Program()
+    indexes = {
+        request: program.syscall("ioctl", iommufd.fd, request, pointer).index
+        for request in requests
+    }
+    results = iommufd.process.run(program, during="requests that are no command")
+    return {hex(number): errno_name(results[index].errno) for number, index in indexes.items()}
+
+
+def others(wanted: str, found: dict[str, str]) -> dict[str, str]:
+    """Return what gave something else."""
+    assert found
+    return {request: errno for request, errno in found.items() if errno != wanted}
+
+
+@rule("generic.number.defined")
+def test_all_commands_are_there(expected: Expectation, iommufd: Context) -> None:
+    found = outcomes(
+        iommufd, (ioctl.number for ioctl in iommufd.uapi.ioctls), iommufd.put(bytes(8))
+    )
+    assert others(expected.result, found) == {}
+
+
+@rule("generic.number.undefined")
+def test_number_within_the_table(expected: Expectation, iommufd: Context) -> None:
+    unused = set(range(min(defined(iommufd)), max(defined(iommufd)))) - defined(iommufd)
+    for size in (0, 8, 4096):
+        pointer = iommufd.put(size.to_bytes(4, "little") + bytes(4092))
+        found = outcomes(iommufd, (TYPE + number for number in unused), pointer)
+        assert others(expected.result, found) == {}
+
+
+@rule("generic.number.undefined_unreadable")
+def test_number_within_the_table_with_a_bad_pointer(
+    expected: Expectation, iommufd: Context, unmapped: int
+) -> None:
+    unused = set(range(min(defined(iommufd)), max(defined(iommufd)))) - defined(iommufd)
+    found = outcomes(iommufd, (TYPE + number for number in unused), unmapped)
+    assert others(expected.result, found) == {}
+
+
+@rule("generic.number.outside")
+def test_number_outside_the_table(expected: Expectation, iommufd: Context, unmapped: int) -> None:
+    inside = set(range(min(defined(iommufd)), max(defined(iommufd)) + 1))
+    vfio = {0x64, 0x65, 0x66, 0x70, 0x71, 0x72}
+    outside = [TYPE + number for number in set(range(256)) - inside - vfio]
+    for pointer in (unmapped, iommufd.put(bytes(64))):
+        assert others(expected.result, outcomes(iommufd, outside, pointer)) == {}
+
+
+@rule("generic.number.other_type")
+def test_request_of_another_type(expected: Expectation, command: Raw) -> None:
+    pointer = command.context.put(command.of_size(command.sizeof))
+    found = outcomes(
+        command.context, (command.ioctl.number ^ other for other in OTHERS.values()), pointer
+    )
+    assert others(expected.result, found) == {}
+
+
+@rule("generic.number.other_type_unreadable")
+def test_request_of_another_type_with_a_bad_pointer(
+    expected: Expectation, command: Raw, unmapped: int
+) -> None:
+    found = outcomes(
+        command.context, (command.ioctl.number ^ other for other in OTHERS.values()), unmapped
+    )
+    assert others(expected.result, found) == {}

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where the struct is: nowhere, half readable, read-only, at an odd address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+
+from .conftest import RawError, diverging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context
+    from pytest_iommufd.rules.expectation import Expectation
+
+    from .conftest import FieldOf, Raw, Valid
+
+UNKNOWN = 9999
+KERNEL = 0xFFFF_8000_0000_0000
+
+
+def lowest_free(iommufd: Context) -> tuple[int, int]:
+    """Return the next object id and the next file descriptor."""
+    ioas = iommufd.ioas_alloc()
+    ioas.destroy()
+    fd = iommufd.process.checked("dup", iommufd.fd)
+    iommufd.process.checked("close", fd)
+    return ioas.id, fd
+
+
+@rule("generic.pointer.unreadable")
+def test_struct_is_nowhere(expected: Expectation, command: Raw, unmapped: int) -> None:
+    for pointer in (0, unmapped, KERNEL):
+        with expected:
+            command.call_pointer(pointer)
+
+
+@rule("generic.pointer.unreadable_part")
+def test_struct_ends_where_nothing_can_be_read(expected: Expectation, command: Raw) -> None:
+    whole = command.of_size(command.sizeof)
+    for readable in (2, 4, 5, command.sizeof - 1):
+        with expected:
+            command.call_at_end(whole[:readable])
+
+
+@rule("generic.pointer.unaligned")
+def test_struct_need_not_be_aligned(
+    expected: Expectation, sample: Valid, buffer: Buffer, page_size: int
+) -> None:
+    for offset in (1, 2, 4, page_size - 5):
+        with expected:
+            answer = sample.call(sample.content, at=buffer.address + offset)
+        sample.renew(answer)
+
+
+@rule("generic.read_only.silent")
+def test_command_without_answer(expected: Expectation, silent: Valid) -> None:
+    with expected:
+        silent.call_read_only(silent.content)
+
+
+@rule("generic.read_only.asking")
+def test_answer_cannot_be_written(expected: Expectation, asking: Valid) -> None:
+    with expected:
+        asking.call_read_only(asking.content)
+
+
+@rule("generic.read_only.creating")
+def test_new_objects_are_undone(expected: Expectation, creating: Valid, iommufd: Context) -> None:
+    before = lowest_free(iommufd)
+    with expected:
+        creating.call_read_only(creating.content)
+    assert lowest_free(iommufd) == before
+
+
+@rule("generic.read_only.changing")
+def test_change_is_kept(expected: Expectation, changing: Valid) -> None:
+    with expected:
+        changing.call_read_only(changing.content)
+    assert changing.took_effect()
+
+
+@rule("generic.read_only.failing")
+def test_another_error_is_told(expected: Expectation, first_id_field: FieldOf) -> None:
+    with expected:
+        first_id_field.valid.call_read_only(next(first_id_field.with_numbers([UNKNOWN])))
+
+
+@diverging("read_only.failing")
+def test_another_error_is_hidden(expected: Expectation, divergence: FieldOf) -> None:
+    with expected:
+        divergence.valid.call_read_only(next(divergence.with_numbers([UNKNOWN])))
+
+
+@rule("generic.answer.only_struct")
+def test_nothing_behind_the_struct_is_written(sample: Valid) -> None:
+    around = b"\xaa" * 64
+    assert sample.call(sample.content + around)[sample.sizeof :] == around
+
+
+@rule("generic.answer.only_size")
+def test_nothing_behind_the_size_is_written(
+    old_sample: Valid, first_version: Callable[[Raw], int]
+) -> None:
+    least = first_version(old_sample)
+    around = b"\xaa" * (64 + old_sample.sizeof - least)
+    assert old_sample.call(old_sample.with_size(least) + around)[least:] == around
+
+
+@rule("generic.answer.newer_program")
+def test_answer_to_a_newer_program(sample: Valid) -> None:
+    given = sample.with_size(sample.sizeof + 16)
+    after = sample.call(given + b"\xaa" * 16)
+    assert after[:4] == given[:4]
+    assert after[sample.sizeof :] == bytes(16) + b"\xaa" * 16
+
+
+@rule("generic.answer.inputs_stay")
+def test_inputs_stay(sample: Valid) -> None:
+    assert sample.without_answers(sample.call(sample.content)) == sample.content
+
+
+@rule("generic.answer.garbage")
+def test_garbage_in_answers(expected: Expectation, answering: Valid) -> None:
+    names = [name for name in answering.answers() if name.startswith("out_")]
+    content = bytearray(answering.content)
+    for name in names:
+        first = answering.uapi.offsetof(answering.ioctl.struct, name)
+        size = answering.uapi.sizeof(answering.ioctl.struct, name)
+        content[first : first + size] = b"\xee" * size
+    with expected:
+        answer = answering.call(bytes(content))
+    struct = answering.uapi.struct(answering.ioctl.struct).load(answer)
+    sizes = {name: answering.uapi.sizeof(answering.ioctl.struct, name) for name in names}
+    assert [name for name in names if struct[name] == int("ee" * sizes[name], 16)] == []
+
+
+@rule("generic.failure_writes_nothing")
+def test_failure_writes_nothing(first_id_field: FieldOf) -> None:
+    wrong = next(first_id_field.with_numbers([UNKNOWN]))
+    with pytest.raises(RawError) as caught:
+        first_id_field.valid.call(wrong)
+    assert caught.value.after == wrong
+
+
+@diverging("failure_writes_nothing")
+def test_failure_is_answered(expected: Expectation, divergence: FieldOf) -> None:
+    with expected:
+        divergence.valid.call(next(divergence.with_numbers([UNKNOWN])))
+    assert expected.error
+    assert expected.error.struct
+    assert expected.error.struct.entry_num == 0

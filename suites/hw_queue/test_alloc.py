@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which calls make a hardware queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, MockDevice, Viommu
+    from pytest_iommufd.iommufd.object import IommufdObject
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+UNKNOWN = [0, 9999, 0x7FFF_FFFF, 0xFFFF_FFFF]
+NO_VIOMMUS = ["ioas", "parent_hwpt", "viommu_hwpt", "mock_device", "vdevice", "veventq", "queue"]
+LAST = (1 << 64) - 1
+
+
+@rule("hw_queue.size.below_minimum")
+@pytest.mark.parametrize("size", [0, 4, 24, 39])
+def test_size_below_the_minimum(
+    expected: Expectation, viommu: Viommu, mapped: int, page_size: int, size: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, size=size)
+
+
+@rule("hw_queue.size.tail_zero")
+def test_tail_of_zeroes(viommu: Viommu, mapped: int, page_size: int) -> None:
+    viommu.hw_queue_alloc(mapped, page_size, tail=bytes(8)).destroy()
+
+
+@rule("hw_queue.size.tail_nonzero")
+def test_tail_that_is_not_zero(
+    expected: Expectation, viommu: Viommu, mapped: int, page_size: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, tail=b"\0\0\0\1")
+
+
+@rule("hw_queue.flags")
+@pytest.mark.parametrize("bit", [0, 1, 15, 31])
+def test_flag(expected: Expectation, viommu: Viommu, mapped: int, page_size: int, bit: int) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, flags=1 << bit)
+
+
+@rule("hw_queue.type.default")
+def test_type_zero(expected: Expectation, viommu: Viommu, mapped: int, page_size: int) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, type=0)
+
+
+@rule("hw_queue.flags.first")
+@pytest.mark.parametrize("fields", [{"flags": 1}, {"type": 0}], ids=["flags", "type"])
+def test_flags_and_type_are_looked_at_first(
+    expected: Expectation, viommu: Viommu, fields: dict[str, int]
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(LAST, 0, viommu_id=0, **fields)
+
+
+@rule("hw_queue.type.unknown")
+@pytest.mark.parametrize("number", [1, 7, 0xFFFF_FFFF])
+def test_type_that_the_driver_has_not(
+    expected: Expectation, viommu: Viommu, mapped: int, page_size: int, number: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, type=number)
+    viommu.destroy()
+
+
+@rule("hw_queue.type.before_memory")
+def test_type_is_looked_at_before_the_memory(
+    expected: Expectation, viommu: Viommu, base: int, page_size: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(base, page_size, type=1)
+
+
+@rule("hw_queue.length.zero")
+@pytest.mark.parametrize("iova", [0, 0x1000000, LAST])
+def test_length_zero(expected: Expectation, viommu: Viommu, mapped: int, iova: int) -> None:
+    with expected:
+        viommu.hw_queue_alloc(iova, 0)
+    assert mapped
+
+
+@rule("hw_queue.length.zero.before_id")
+def test_length_zero_is_told_before_the_id(expected: Expectation, viommu: Viommu) -> None:
+    with expected:
+        viommu.hw_queue_alloc(0, 0, viommu_id=0)
+
+
+@rule("hw_queue.length.overflow")
+@pytest.mark.parametrize(("iova", "length"), [(LAST, 2), (2, LAST), (1 << 63, (1 << 63) + 1)])
+def test_range_that_overflows(
+    expected: Expectation, viommu: Viommu, iova: int, length: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(iova, length)
+
+
+@rule("hw_queue.length.overflow.before_id")
+def test_range_that_overflows_is_told_before_the_id(expected: Expectation, viommu: Viommu) -> None:
+    with expected:
+        viommu.hw_queue_alloc(LAST, 2, viommu_id=0)
+
+
+@rule("hw_queue.length.rounded_overflow")
+@pytest.mark.parametrize(("iova", "length"), [(0, LAST), (0, LAST - 0xFFE), (0xFFF, LAST - 0xFFE)])
+def test_length_that_overflows_when_it_is_rounded(
+    expected: Expectation, viommu: Viommu, iova: int, length: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(iova, length)
+    viommu.destroy()
+
+
+@rule("hw_queue.length.too_long")
+@pytest.mark.parametrize("length", [1 << 50, LAST - 0xFFF])
+def test_length_that_there_is_no_memory_for(
+    expected: Expectation, viommu: Viommu, length: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(0, length)
+    viommu.destroy()
+
+
+@rule("hw_queue.viommu_id.names_nothing")
+@pytest.mark.parametrize("number", UNKNOWN)
+def test_viommu_id_names_nothing(
+    expected: Expectation, viommu: Viommu, mapped: int, page_size: int, number: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, viommu_id=number)
+
+
+@rule("hw_queue.viommu_id.other_type")
+@pytest.mark.parametrize("kind", NO_VIOMMUS)
+def test_viommu_id_of_another_type(
+    expected: Expectation,
+    viommu: Viommu,
+    mapped: int,
+    page_size: int,
+    kind: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    wrong = request.getfixturevalue(kind)
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, 1, viommu_id=wrong)
+
+
+@rule("hw_queue.index.beyond")
+@pytest.mark.parametrize("index", [2, 5, 0xFFFF_FFFF])
+def test_index_that_is_not_there(
+    expected: Expectation, viommu: Viommu, ioas: Ioas, mapped: int, page_size: int, index: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, index)
+    assert ioas.unmap(mapped, page_size) == page_size
+    viommu.destroy()
+
+
+@rule("hw_queue.index.taken")
+def test_index_is_taken(
+    expected: Expectation, viommu: Viommu, queue: IommufdObject, mapped: int, page_size: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, 0)
+    queue.destroy()
+    viommu.destroy()
+
+
+@rule("hw_queue.index.without_the_one_before")
+def test_index_without_the_one_before(
+    expected: Expectation, viommu: Viommu, ioas: Ioas, mapped: int, page_size: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, 1)
+    assert ioas.unmap(mapped, page_size) == page_size
+
+
+@rule("hw_queue.index.per_viommu")
+def test_index_is_the_viommus_own(
+    iommufd: Context,
+    mock_device: MockDevice,
+    other_parent: Hwpt,
+    queue: IommufdObject,
+    mapped: int,
+    page_size: int,
+) -> None:
+    other = iommufd.viommu_alloc(mock_device, other_parent)
+    made = other.hw_queue_alloc(mapped, page_size, 0)
+    queue.destroy()
+    made.destroy()
+
+
+@rule("hw_queue.index.again")
+def test_index_may_be_taken_again(
+    viommu: Viommu, queue: IommufdObject, mapped: int, page_size: int
+) -> None:
+    queue.destroy()
+    viommu.hw_queue_alloc(mapped, page_size, 0).destroy()
+
+
+@rule("hw_queue.undone.unwritable")
+def test_id_cannot_be_told(
+    expected: Expectation,
+    unwritable: Callable[..., None],
+    uapi: Uapi,
+    viommu: Viommu,
+    ioas: Ioas,
+    mapped: int,
+    page_size: int,
+) -> None:
+    with expected:
+        unwritable(
+            "IOMMU_HW_QUEUE_ALLOC",
+            viommu_id=viommu,
+            type=uapi.IOMMU_HW_QUEUE_TYPE_SELFTEST,
+            nesting_parent_iova=mapped,
+            length=page_size,
+        )
+    viommu.hw_queue_alloc(mapped, page_size, 0).destroy()
+    assert ioas.unmap(mapped, page_size) == page_size
+    viommu.destroy()
+
+
+@rule("hw_queue.failure.lookup")
+def test_lookup_fails(expected: Expectation, viommu: Viommu, mapped: int, page_size: int) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, fail_nth=1)
+    viommu.destroy()
+
+
+@rule("hw_queue.failure.memory")
+@pytest.mark.parametrize("nth", [2, 3, 4, 5])
+def test_no_memory(
+    expected: Expectation, viommu: Viommu, ioas: Ioas, mapped: int, page_size: int, nth: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size, fail_nth=nth)
+    assert ioas.unmap(mapped, page_size) == page_size
+    viommu.destroy()
+
+
+@rule("hw_queue.lifetime.viommu")
+def test_queue_holds_its_viommu(
+    expected: Expectation, viommu: Viommu, queue: IommufdObject
+) -> None:
+    with expected:
+        viommu.destroy()
+    queue.destroy()
+    viommu.destroy()
+
+
+@rule("hw_queue.lifetime.next")
+def test_queue_is_held_by_the_next(
+    expected: Expectation, viommu: Viommu, queue: IommufdObject, mapped: int, page_size: int
+) -> None:
+    second = viommu.hw_queue_alloc(mapped, page_size, 1)
+    with expected:
+        queue.destroy()
+    second.destroy()
+    queue.destroy()
+
+
+@rule("hw_queue.lifetime.context")
+def test_context_may_be_closed_with_queues(
+    iommufd: Context, viommu: Viommu, queue: IommufdObject, mapped: int, buffer: Buffer
+) -> None:
+    assert viommu.hw_queue_alloc(mapped + 64, 128, 1).id != queue.id
+    iommufd.close()
+    buffer.unmap()

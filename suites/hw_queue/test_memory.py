@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The queue's memory: what it must be, and that it stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd import Buffer, Ioas, Viommu
+    from pytest_iommufd.iommufd.object import IommufdObject
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+HALF_PAGE = 2048
+LAST = (1 << 64) - 1
+
+
+@rule("hw_queue.memory.any_place")
+@pytest.mark.parametrize(("offset", "length"), [(0, 1), (64, 128), (4095, 1), (1, 4095)])
+def test_queue_anywhere_in_a_page(
+    viommu: Viommu, ioas: Ioas, mapped: int, page_size: int, offset: int, length: int
+) -> None:
+    viommu.hw_queue_alloc(mapped + offset, length).destroy()
+    assert ioas.unmap(mapped, page_size) == page_size
+
+
+@rule("hw_queue.memory.contiguous")
+def test_queue_of_many_contiguous_pages(
+    viommu: Viommu, ioas: Ioas, huge_buffer: Buffer, base: int
+) -> None:
+    half = huge_buffer.size // 2
+    ioas.map(huge_buffer, half, iova=base)
+    viommu.hw_queue_alloc(base + 100, half - 200).destroy()
+    viommu.hw_queue_alloc(base, half)
+
+
+@rule("hw_queue.memory.unmapped")
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [(0x10000, 1), (0, 4097), (4095, 2), (-1, 2)],
+    ids=["elsewhere", "longer", "across", "before"],
+)
+def test_queue_that_is_not_all_mapped(
+    expected: Expectation, viommu: Viommu, mapped: int, offset: int, length: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(mapped + offset, length)
+    viommu.destroy()
+
+
+@rule("hw_queue.memory.unmapped.last_byte")
+def test_queue_in_the_last_byte(expected: Expectation, viommu: Viommu) -> None:
+    with expected:
+        viommu.hw_queue_alloc(LAST, 1)
+
+
+@rule("hw_queue.memory.unmapped.before_index")
+def test_memory_is_looked_at_before_the_index(
+    expected: Expectation, viommu: Viommu, base: int
+) -> None:
+    with expected:
+        viommu.hw_queue_alloc(base, 1, 9)
+
+
+@rule("hw_queue.memory.unreadable")
+def test_queue_in_memory_that_cannot_be_read(
+    expected: Expectation, viommu: Viommu, ioas: Ioas, buffer: Buffer, uapi: Uapi, page_size: int
+) -> None:
+    flags = uapi.IOMMU_IOAS_MAP_WRITEABLE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA
+    iova = ioas.map(buffer, page_size, iova=uapi.MOCK_APERTURE_START, flags=flags)
+    with expected:
+        viommu.hw_queue_alloc(iova, page_size)
+
+
+@rule("hw_queue.memory.readonly")
+def test_queue_in_memory_that_can_only_be_read(
+    viommu: Viommu, ioas: Ioas, buffer: Buffer, uapi: Uapi, page_size: int
+) -> None:
+    flags = uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA
+    iova = ioas.map(buffer, page_size, iova=uapi.MOCK_APERTURE_START, flags=flags)
+    viommu.hw_queue_alloc(iova, page_size).destroy()
+
+
+@rule("hw_queue.memory.not_contiguous")
+@pytest.mark.parametrize(("offset", "length"), [(0, 8192), (4095, 2)], ids=["whole", "across"])
+def test_pages_that_are_not_contiguous(
+    expected: Expectation,
+    viommu: Viommu,
+    ioas: Ioas,
+    huge_buffer: Buffer,
+    base: int,
+    page_size: int,
+    offset: int,
+    length: int,
+) -> None:
+    ioas.map(huge_buffer.address + page_size, page_size, iova=base)
+    ioas.map(huge_buffer, page_size, iova=base + page_size)
+    with expected:
+        viommu.hw_queue_alloc(base + offset, length)
+    assert ioas.unmap(base, 2 * page_size) == 2 * page_size
+    viommu.destroy()
+
+
+@rule("hw_queue.memory.two_areas")
+def test_contiguous_pages_of_two_areas(
+    viommu: Viommu, ioas: Ioas, huge_buffer: Buffer, base: int, page_size: int
+) -> None:
+    ioas.map(huge_buffer, page_size, iova=base)
+    ioas.map(huge_buffer.address + page_size, page_size, iova=base + page_size)
+    viommu.hw_queue_alloc(base, 2 * page_size).destroy()
+
+
+@rule("hw_queue.memory.area_within_a_page")
+def test_area_within_a_page(
+    expected: Expectation, viommu: Viommu, ioas: Ioas, buffer: Buffer, mapped: int, page_size: int
+) -> None:
+    other = mapped + 16 * page_size
+    ioas.map(buffer, HALF_PAGE, iova=other)
+    with expected:
+        viommu.hw_queue_alloc(mapped, page_size)
+    ioas.unmap(other, HALF_PAGE)
+    viommu.hw_queue_alloc(mapped, page_size).destroy()
+
+
+@rule("hw_queue.memory.later_area_within_a_page")
+def test_later_area_within_a_page(
+    expected: Expectation,
+    ioas: Ioas,
+    buffer: Buffer,
+    queue: IommufdObject,
+    mapped: int,
+    page_size: int,
+) -> None:
+    other = mapped + 16 * page_size
+    with expected:
+        ioas.map(buffer, HALF_PAGE, iova=other)
+    queue.destroy()
+    ioas.map(buffer, HALF_PAGE, iova=other)
+
+
+@rule("hw_queue.memory.shared")
+def test_two_queues_in_the_same_memory(
+    viommu: Viommu, ioas: Ioas, queue: IommufdObject, mapped: int, page_size: int
+) -> None:
+    second = viommu.hw_queue_alloc(mapped, page_size, 1)
+    second.destroy()
+    queue.destroy()
+    assert ioas.unmap(mapped, page_size) == page_size
+
+
+@rule("hw_queue.memory.pinned")
+def test_memory_of_a_queue_cannot_be_unmapped(
+    expected: Expectation, ioas: Ioas, queue: IommufdObject, mapped: int, page_size: int
+) -> None:
+    with expected:
+        ioas.unmap(mapped, page_size)
+    queue.destroy()
+    assert ioas.unmap(mapped, page_size) == page_size
+
+
+@rule("hw_queue.memory.pinned.all")
+def test_ioas_with_a_queue_cannot_be_emptied(
+    expected: Expectation, ioas: Ioas, queue: IommufdObject, page_size: int
+) -> None:
+    with expected:
+        ioas.unmap(0, LAST)
+    queue.destroy()
+    assert ioas.unmap(0, LAST) == page_size
+
+
+@rule("hw_queue.memory.pinned.by_each")
+def test_memory_is_kept_by_each_queue(
+    expected: Expectation,
+    viommu: Viommu,
+    ioas: Ioas,
+    queue: IommufdObject,
+    mapped: int,
+    page_size: int,
+) -> None:
+    viommu.hw_queue_alloc(mapped + 64, 128, 1).destroy()
+    with expected:
+        ioas.unmap(mapped, page_size)
+    queue.destroy()
+    ioas.unmap(mapped, page_size)
+
+
+@rule("hw_queue.memory.others_unmapped")
+def test_other_memory_can_be_unmapped(
+    ioas: Ioas, buffer: Buffer, queue: IommufdObject, mapped: int, page_size: int
+) -> None:
+    other = ioas.map(buffer, page_size, iova=mapped + page_size)
+    assert ioas.unmap(other, page_size) == page_size
+    queue.destroy()

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is looked at before the driver is asked."""
+
+from __future__ import annotations
+
+from errno import EOPNOTSUPP
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+
+from .conftest import UNKNOWN, entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt
+    from pytest_iommufd.rules.expectation import Expectation
+
+OTHER_TYPES = [
+    "ioas",
+    "auto_hwpt",
+    "parent_hwpt",
+    "hwpt",
+    "mock_device",
+    "fault_queue",
+    "vdevice",
+    "veventq",
+]
+TOO_MANY = (1 << 19) + 1
+
+
+def count_of(expected: Expectation) -> int:
+    assert expected.error
+    assert expected.error.struct
+    return int(expected.error.struct.entry_num)
+
+
+@rule("invalidate.size.below_minimum")
+@pytest.mark.parametrize("size", [0, 4, 24, 31])
+def test_size_below_the_minimum(
+    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt, size: int
+) -> None:
+    with expected:
+        invalidate(nested_hwpt, entry(0), size=size)
+    assert count_of(expected) == 1
+
+
+@rule("invalidate.size.tail_zero")
+def test_tail_of_zeroes(
+    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt
+) -> None:
+    with expected:
+        assert invalidate(nested_hwpt, entry(0), tail=bytes(8)) == 1
+
+
+@rule("invalidate.size.tail_nonzero")
+def test_tail_that_is_not_zero(
+    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt
+) -> None:
+    with expected:
+        invalidate(nested_hwpt, entry(0), tail=b"\0\0\0\1")
+
+
+@rule("invalidate.reserved")
+@pytest.mark.parametrize("value", [1, 1 << 31])
+def test_reserved_is_not_zero(
+    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes, value: int
+) -> None:
+    with expected:
+        invalidate(target, good, __reserved=value)
+    assert count_of(expected) == 0
+
+
+@rule("invalidate.reserved.first")
+def test_reserved_is_looked_at_first(expected: Expectation, invalidate: Callable[..., int]) -> None:
+    with expected:
+        invalidate(UNKNOWN, entry(0), __reserved=1, entry_len=0, data_uptr=0)
+
+
+@rule("invalidate.array.no_pointer")
+def test_array_without_a_pointer(
+    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes
+) -> None:
+    with expected:
+        invalidate(target, good, data_uptr=0)
+    assert count_of(expected) == 0
+
+
+@rule("invalidate.array.no_length")
+def test_array_of_empty_entries(
+    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes
+) -> None:
+    with expected:
+        invalidate(target, good, entry_len=0)
+    assert count_of(expected) == 0
+
+
+@rule("invalidate.array.entry_beyond_a_page")
+@pytest.mark.parametrize("more", [1, 4096, 0xFFFF_EFFF])
+def test_entry_longer_than_a_page(
+    expected: Expectation,
+    invalidate: Callable[..., int],
+    target: Any,
+    good: bytes,
+    page_size: int,
+    more: int,
+) -> None:
+    with expected:
+        invalidate(target, good, entry_len=page_size + more)
+    assert count_of(expected) == 0
+
+
+@rule("invalidate.array.too_many")
+@pytest.mark.parametrize("number", [TOO_MANY, 0xFFFF_FFFF])
+def test_too_many_entries(
+    expected: Expectation,
+    invalidate: Callable[..., int],
+    target: Any,
+    good: bytes,
+    number: int,
+) -> None:
+    with expected:
+        invalidate(target, good, entry_num=number)
+    assert count_of(expected) == 0
+
+
+@rule("invalidate.array.before_id")
+@pytest.mark.parametrize(
+    "fields",
+    [{"data_uptr": 0}, {"entry_len": 0}, {"entry_len": 4097}, {"entry_num": TOO_MANY}],
+    ids=["pointer", "no_length", "length", "number"],
+)
+def test_array_is_looked_at_before_the_id(
+    expected: Expectation, invalidate: Callable[..., int], fields: dict[str, int]
+) -> None:
+    with expected:
+        invalidate(UNKNOWN, entry(0), **fields)
+
+
+@rule("invalidate.array.most")
+def test_most_entries_are_taken(
+    expected: Expectation,
+    invalidate: Callable[..., int],
+    nested_hwpt: Hwpt,
+    page_before_hole: Buffer,
+    page_size: int,
+) -> None:
+    with expected:
+        invalidate(nested_hwpt, entry_num=1 << 19, data_uptr=page_before_hole)
+    assert count_of(expected) == page_size // 8
+
+
+@rule("invalidate.array.none")
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"data_uptr": 0}, {"data_uptr": 1}, {"entry_len": 0}, {"entry_len": 0xFFFF_FFFF}],
+    ids=["plain", "no_pointer", "unreadable", "no_length", "length"],
+)
+def test_no_entries(
+    expected: Expectation, invalidate: Callable[..., int], target: Any, fields: dict[str, int]
+) -> None:
+    with expected:
+        assert invalidate(target, **fields) == 0
+
+
+@rule("invalidate.id.names_nothing")
+@pytest.mark.parametrize("number", [0, UNKNOWN, 0x7FFF_FFFF, 0xFFFF_FFFF])
+@pytest.mark.parametrize("entries", [0, 1])
+def test_id_names_nothing(
+    expected: Expectation, invalidate: Callable[..., int], number: int, entries: int
+) -> None:
+    with expected:
+        invalidate(number, *[entry(0)] * entries)
+    assert count_of(expected) == 0
+
+
+@rule("invalidate.id.destroyed")
+def test_id_of_a_destroyed_hwpt(
+    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt
+) -> None:
+    nested_hwpt.destroy()
+    with expected:
+        invalidate(nested_hwpt, entry(0))
+
+
+@rule("invalidate.id.other_type")
+@pytest.mark.parametrize("kind", OTHER_TYPES)
+@pytest.mark.parametrize("entries", [0, 1])
+def test_id_of_another_type(
+    expected: Expectation,
+    invalidate: Callable[..., int],
+    kind: str,
+    entries: int,
+    request: pytest.FixtureRequest,
+) -> None:
+    wrong = request.getfixturevalue(kind)
+    with expected:
+        invalidate(wrong, *[entry(0)] * entries)
+    assert count_of(expected) == 0
+
+
+@rule("invalidate.output.only_the_count")
+def test_only_the_count_is_written(iommufd: Context, nested_hwpt: Hwpt, unmapped: int) -> None:
+    with raises_errno(EOPNOTSUPP) as caught:
+        iommufd.ioctl(
+            "IOMMU_HWPT_INVALIDATE",
+            hwpt_id=nested_hwpt,
+            data_uptr=unmapped,
+            data_type=77,
+            entry_len=5,
+            entry_num=6,
+            __reserved=7,
+        )
+    got = caught[0].struct
+    assert got
+    assert (got.hwpt_id, got.data_uptr, got.entry_num) == (nested_hwpt.id, unmapped, 0)
+    assert (got.data_type, got.entry_len, got["__reserved"]) == (77, 5, 7)
+
+
+@rule("invalidate.output.unwritable")
+def test_count_cannot_be_written(
+    expected: Expectation,
+    iommufd: Context,
+    unwritable: Callable[..., None],
+    nested_hwpt: Hwpt,
+    iotlb: Callable[..., None],
+) -> None:
+    with expected:
+        unwritable(
+            "IOMMU_HWPT_INVALIDATE",
+            hwpt_id=nested_hwpt,
+            data_uptr=iommufd.put(entry(1)),
+            data_type=iommufd.uapi.IOMMU_HWPT_INVALIDATE_DATA_SELFTEST,
+            entry_len=8,
+            entry_num=1,
+        )
+    iotlb(1)
+
+
+@rule("invalidate.output.unwritable_after_error")
+@pytest.mark.parametrize(
+    "fields", [{"__reserved": 1}, {"hwpt_id": UNKNOWN}], ids=["reserved", "id"]
+)
+def test_count_cannot_be_written_after_an_error(
+    expected: Expectation, unwritable: Callable[..., None], fields: dict[str, int]
+) -> None:
+    with expected:
+        unwritable("IOMMU_HWPT_INVALIDATE", **fields)
+
+
+@rule("invalidate.failure.lookup")
+def test_lookup_fails(
+    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes
+) -> None:
+    with expected:
+        invalidate(target, good, fail_nth=1)
+    assert count_of(expected) == 0
+    assert invalidate(target, good) == 1

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the rules of IOMMU_IOAS_* need besides the fixtures: places, wrong ids, files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd.iommufd.accounting import CAP_IPC_LOCK, CAP_SYS_RESOURCE, drop_capability
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.uapi import Uapi
+
+# Fixtures by the kind of what is no IOAS; a number names nothing.
+NO_IOAS: dict[str, int | str] = {
+    "zero": 0,
+    "never_used": 9999,
+    "all_ones": 0xFFFF_FFFF,
+    "destroyed": "destroyed_ioas",
+    "device": "mock_device",
+    "hwpt": "auto_hwpt",
+    "nested_hwpt": "nested_hwpt",
+    "fault_queue": "fault_queue",
+}
+
+
+@pytest.fixture
+def base(uapi: Uapi) -> int:
+    """The first IOVA that a mock device can use."""
+    return int(uapi.MOCK_APERTURE_START)
+
+
+@pytest.fixture
+def aperture(uapi: Uapi) -> tuple[int, int]:
+    """The first and the last IOVA that a mock device can use."""
+    return int(uapi.MOCK_APERTURE_START), int(uapi.MOCK_APERTURE_LAST)
+
+
+@pytest.fixture
+def destroyed_ioas(iommufd: Context) -> Ioas:
+    """An IOAS that was destroyed; nothing has its id, or one above it."""
+    keep = [iommufd.ioas_alloc() for _ in range(20)]
+    keep[-1].destroy()
+    return keep[-1]
+
+
+@pytest.fixture(params=list(NO_IOAS.values()), ids=list(NO_IOAS))
+def no_ioas(request: pytest.FixtureRequest) -> int:
+    """Ids that no IOAS has, one after the other."""
+    if isinstance(request.param, int):
+        return request.param
+    found: int = request.getfixturevalue(request.param).__index__()
+    return found
+
+
+@pytest.fixture
+def area(ioas: Ioas, buffer: Buffer, base: int, page_size: int) -> int:
+    """The IOVA of two pages of the buffer."""
+    return ioas.map(buffer, 2 * page_size, iova=base)
+
+
+@pytest.fixture
+def without_sys_resource(process: Process) -> None:
+    """The process gives up CAP_SYS_RESOURCE."""
+    drop_capability(process, CAP_SYS_RESOURCE)
+
+
+@pytest.fixture
+def without_ipc_lock(process: Process) -> None:
+    """The process gives up CAP_IPC_LOCK: what it pins counts."""
+    drop_capability(process, CAP_IPC_LOCK)

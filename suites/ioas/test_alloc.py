@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""IOMMU_IOAS_ALLOC, and IOMMU_DESTROY of what it makes."""
+
+from __future__ import annotations
+
+from errno import ENOENT
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+GARBAGE = 0x1234_5678
+
+
+@rule("ioas.alloc.flags")
+@pytest.mark.parametrize("bit", [0, 1, 31])
+def test_alloc_with_a_flag(expected: Expectation, iommufd: Context, bit: int) -> None:
+    with expected:
+        iommufd.ioas_alloc(flags=1 << bit)
+
+
+@rule("ioas.alloc.out_id_overwritten")
+def test_what_the_id_was_before(iommufd: Context) -> None:
+    made = iommufd.ioas_alloc(out_ioas_id=GARBAGE)
+    assert made.id != GARBAGE
+    made.destroy()
+
+
+@rule("ioas.alloc.out_id_kept")
+def test_failure_leaves_the_id(expected: Expectation, iommufd: Context) -> None:
+    with expected:
+        iommufd.ioas_alloc(flags=1, out_ioas_id=GARBAGE)
+    assert expected.error
+    assert expected.error.struct
+    assert expected.error.struct.out_ioas_id == GARBAGE
+
+
+@rule("ioas.alloc.apart")
+def test_two_are_apart(iommufd: Context, buffer: Buffer, page_size: int) -> None:
+    one, other = iommufd.ioas_alloc(), iommufd.ioas_alloc()
+    one.map(buffer, iova=page_size)
+    other.map(buffer, iova=page_size)
+    one.destroy()
+    assert other.unmap_all() == buffer.size
+
+
+@rule("ioas.alloc.unwritable")
+def test_id_cannot_be_written(
+    expected: Expectation, iommufd: Context, readonly: Callable[[bytes], int], uapi: Uapi
+) -> None:
+    given = uapi.struct("iommu_ioas_alloc", size=uapi.sizeof("iommu_ioas_alloc"))
+    with expected:
+        iommufd.ioctl_pointer("IOMMU_IOAS_ALLOC", readonly(bytes(given)))
+    # only possible while there is no object
+    mode = uapi.IOMMU_OPTION_RLIMIT_MODE
+    iommufd.ioctl("IOMMU_OPTION", option_id=mode, op=uapi.IOMMU_OPTION_OP_SET, val64=0)
+
+
+@rule("ioas.destroy.empty")
+def test_destroyed_is_gone(iommufd: Context, ioas: Ioas) -> None:
+    ioas.destroy()
+    with raises_errno(ENOENT):
+        iommufd.destroy(ioas)
+
+
+@rule("ioas.destroy.areas")
+def test_destroy_unmaps(ioas: Ioas, buffer: Buffer, page_size: int) -> None:
+    for number in range(1, 11):
+        ioas.map(buffer, page_size, iova=number * 16 * page_size)
+    ioas.destroy()
+
+
+@rule("ioas.destroy.areas_left_for_close")
+def test_close_unmaps(
+    mock_device: MockDevice, ioas: Ioas, buffer: Buffer, page_size: int, base: int
+) -> None:
+    assert mock_device.id
+    for number in range(10):
+        ioas.map(buffer, page_size, iova=base + number * 16 * page_size)
+
+
+@rule("ioas.destroy.device")
+@pytest.mark.parametrize("areas", [0, 2])
+def test_device_holds_its_ioas(
+    expected: Expectation,
+    mock_devices: Callable[..., MockDevice],
+    ioas: Ioas,
+    buffer: Buffer,
+    areas: int,
+) -> None:
+    devices = [mock_devices(), mock_devices()]
+    for _ in range(areas):
+        ioas.map(buffer)
+    for device in devices:
+        with expected:
+            ioas.destroy()
+        device.destroy()
+    ioas.destroy()
+
+
+@rule("ioas.destroy.device_refused")
+def test_refused_destroy_changes_nothing(
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
+) -> None:
+    ioas.map(buffer)
+    with expected:
+        ioas.destroy()
+    assert ioas.unmap_all() == buffer.size
+    mock_device.destroy()

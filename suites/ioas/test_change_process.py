@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""IOMMU_IOAS_CHANGE_PROCESS: who pays for the pages from now on."""
+
+from __future__ import annotations
+
+from errno import EINVAL, ENOMEM
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd.accounting import as_seen_by, counted, limit_memlock
+from pytest_iommufd.iommufd.checks import check_map
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+CHANGE = "IOMMU_IOAS_CHANGE_PROCESS"
+PAGES = 4
+
+
+@pytest.fixture(params=[0, 1], ids=["user", "mm"])
+def mode(iommufd: Context, uapi: Uapi, request: pytest.FixtureRequest) -> int:
+    """What pinned pages are counted for: the user, or the process's memory."""
+    option, op = uapi.IOMMU_OPTION_RLIMIT_MODE, uapi.IOMMU_OPTION_OP_SET
+    iommufd.ioctl("IOMMU_OPTION", option_id=option, op=op, val64=request.param)
+    return int(request.param)
+
+
+@pytest.fixture
+def pinned(
+    mode: int, iommufd: Context, memfd_buffer: Buffer, request: pytest.FixtureRequest
+) -> Ioas:
+    """An IOAS with four pages of a file, pinned for a mock device and counted."""
+    assert mode in (0, 1)
+    ioas = iommufd.ioas_alloc()
+    iommufd.mock_device(ioas)
+    request.getfixturevalue("without_ipc_lock")
+    ioas.map_file(memfd_buffer.fd, PAGES * 0x1000)
+    return ioas
+
+
+@rule("ioas.change_process.reserved")
+@pytest.mark.parametrize("bit", [0, 31])
+def test_reserved_field(expected: Expectation, iommufd: Context, bit: int) -> None:
+    with expected:
+        iommufd.ioctl(CHANGE, __reserved=1 << bit)
+
+
+@rule("ioas.change_process.empty")
+def test_nothing_is_mapped(iommufd: Context) -> None:
+    iommufd.ioctl(CHANGE)
+    iommufd.ioas_alloc()
+    iommufd.ioctl(CHANGE)
+
+
+@rule("ioas.change_process.files")
+def test_only_files_are_mapped(
+    iommufd: Context, ioas: Ioas, other_ioas: Ioas, memfd_buffer: Buffer
+) -> None:
+    iova = ioas.map_file(memfd_buffer.fd, 0x2000)
+    other_ioas.copy(ioas, iova, 0x1000)
+    iommufd.ioctl(CHANGE)
+    iommufd.ioctl(CHANGE)
+
+
+@rule("ioas.change_process.memory")
+@pytest.mark.parametrize("where", ["ioas", "other_ioas"])
+def test_memory_of_a_process_is_mapped(
+    expected: Expectation,
+    request: pytest.FixtureRequest,
+    iommufd: Context,
+    memfd_buffer: Buffer,
+    where: str,
+) -> None:
+    ioases: dict[str, Ioas] = {n: request.getfixturevalue(n) for n in ("ioas", "other_ioas")}
+    for ioas in ioases.values():
+        ioas.map_file(memfd_buffer.fd, 0x1000)
+    iova = ioases[where].map(memfd_buffer)
+    with expected:
+        iommufd.ioctl(CHANGE)
+    ioases[where].unmap(iova, memfd_buffer.size)
+    iommufd.ioctl(CHANGE)
+
+
+@rule("ioas.change_process.same")
+def test_same_process(pinned: Ioas, process: Process, mode: int) -> None:
+    pinned.context.ioctl(CHANGE)
+    assert counted(process, "VmPin") == PAGES
+    assert counted(process, "VmLck") == PAGES * mode
+
+
+@rule("ioas.change_process.moves")
+def test_other_process_pays(pinned: Ioas, process: Process, mode: int) -> None:
+    child = process.fork()
+    as_seen_by(pinned.context, child).ioctl(CHANGE)
+    assert [counted(who, "VmPin") for who in (process, child)] == [0, PAGES]
+    assert [counted(who, "VmLck") for who in (process, child)] == [0, PAGES * mode]
+
+
+@rule("ioas.change_process.unmapped_later")
+def test_other_process_is_paid_back(pinned: Ioas, process: Process) -> None:
+    child = process.fork()
+    as_seen_by(pinned.context, child).ioctl(CHANGE)
+    pinned.unmap_all()
+    for who in (process, child):
+        assert counted(who, "VmPin") == counted(who, "VmLck") == 0
+
+
+@rule("ioas.change_process.copies")
+def test_copied_pages_are_paid_once(pinned: Ioas, process: Process, base: int) -> None:
+    other = pinned.context.ioas_alloc()
+    iova = pinned.context.ioas_alloc().copy(pinned, base, 0x1000)
+    assert iova
+    other.copy(pinned, base, 0x2000)
+    child = process.fork()
+    as_seen_by(pinned.context, child).ioctl(CHANGE)
+    assert [counted(who, "VmPin") for who in (process, child)] == [0, PAGES]
+
+
+@rule("ioas.change_process.back")
+def test_there_and_back(pinned: Ioas, process: Process, mode: int) -> None:
+    child = process.fork()
+    as_seen_by(pinned.context, child).ioctl(CHANGE)
+    pinned.context.ioctl(CHANGE)
+    assert [counted(who, "VmPin") for who in (process, child)] == [PAGES, 0]
+    assert [counted(who, "VmLck") for who in (process, child)] == [PAGES * mode, 0]
+
+
+@rule("ioas.change_process.old_process_gone")
+def test_device_keeps_the_pages_of_a_process_that_is_gone(
+    iommufd: Context, mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, process: Process
+) -> None:
+    child = process.fork()
+    as_seen_by(iommufd, child).ioctl(
+        "IOMMU_IOAS_MAP_FILE",
+        ioas_id=ioas,
+        flags=7,
+        fd=memfd_buffer.fd,
+        length=0x1000,
+        iova=1 << 30,
+    )
+    child.end()
+    iommufd.ioctl(CHANGE)
+    check_map(mock_device.hwpt, 1 << 30, memfd_buffer, 0x1000)
+
+
+@rule("ioas.change_process.uncounted")
+def test_what_was_pinned_with_ipc_lock_is_not_moved(
+    iommufd: Context, mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, process: Process
+) -> None:
+    assert mock_device.id
+    ioas.map_file(memfd_buffer.fd, PAGES * 0x1000)
+    child = process.fork()
+    as_seen_by(iommufd, child).ioctl(CHANGE)
+    assert counted(process, "VmPin") == PAGES
+    assert counted(child, "VmPin") == 0
+
+
+@rule("ioas.change_process.limit")
+@pytest.mark.parametrize("short", [False, True], ids=["enough", "one_short"])
+def test_other_process_must_be_allowed_as_much(
+    pinned: Ioas, process: Process, mode: int, *, short: bool
+) -> None:
+    child = process.fork()
+    # for a user, old and new pages count together
+    limit_memlock(child, (PAGES if mode else 2 * PAGES) - short)
+    context = as_seen_by(pinned.context, child)
+    if not short:
+        context.ioctl(CHANGE)
+        assert counted(child, "VmPin") == PAGES
+        return
+    with raises_errno(ENOMEM):
+        context.ioctl(CHANGE)
+    assert [counted(who, "VmPin") for who in (process, child)] == [PAGES, 0]
+    assert [counted(who, "VmLck") for who in (process, child)] == [PAGES * mode, 0]
+
+
+@rule("ioas.change_process.refused")
+def test_refused_change_keeps_the_pages(
+    pinned: Ioas, process: Process, mode: int, memfd_buffer: Buffer, buffers: Callable[..., Buffer]
+) -> None:
+    iova = pinned.map(buffers(0x1000))
+    child = process.fork()
+    with raises_errno(EINVAL):
+        as_seen_by(pinned.context, child).ioctl(CHANGE)
+    assert counted(process, "VmPin") == PAGES + 1
+    assert counted(process, "VmLck") == (PAGES + 1) * mode
+    pinned.unmap(iova, 0x1000)
+    assert memfd_buffer.fd >= 0

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""IOMMU_IOAS_COPY: the same memory mapped once more."""
+
+from __future__ import annotations
+
+from errno import EFAULT, ENOENT
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd.checks import check_map, check_refs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+LAST = (1 << 64) - 1
+MOCK_PAGE = 2048
+PLACE = 0x4000_0000
+
+
+@rule("ioas.copy.other_ioas")
+def test_copy_to_another_ioas(
+    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
+) -> None:
+    source = other_ioas.map(buffer)
+    iova = ioas.copy(other_ioas, source, buffer.size)
+    check_map(mock_device.hwpt, iova, buffer, buffer.size)
+
+
+@rule("ioas.copy.same_ioas")
+@pytest.mark.parametrize("iova", [None, PLACE])
+def test_copy_within_an_ioas(
+    mock_device: MockDevice,
+    ioas: Ioas,
+    buffer: Buffer,
+    area: int,
+    page_size: int,
+    iova: int | None,
+) -> None:
+    copied = ioas.copy(ioas, area, 2 * page_size, iova=iova)
+    assert copied not in (area, 0)
+    assert iova in (None, copied)
+    check_map(mock_device.hwpt, copied, buffer, 2 * page_size)
+    check_refs(ioas.context, buffer, 2 * page_size, 1)
+
+
+@rule("ioas.copy.outlives")
+def test_copy_outlives_its_source(
+    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
+) -> None:
+    source = other_ioas.map(buffer)
+    iova = ioas.copy(other_ioas, source, buffer.size)
+    other_ioas.destroy()
+    check_map(mock_device.hwpt, iova, buffer, buffer.size)
+    assert ioas.unmap_all() == buffer.size
+    check_refs(ioas.context, buffer, buffer.size, 0)
+
+
+@rule("ioas.copy.part")
+@pytest.mark.parametrize(
+    ("first", "length"), [(0, 0x1000), (0x1000, 0x1000), (0x800, 0x1000), (0x1800, 0x800)]
+)
+def test_part_of_an_area(
+    mock_device: MockDevice,
+    ioas: Ioas,
+    other_ioas: Ioas,
+    buffer: Buffer,
+    first: int,
+    length: int,
+) -> None:
+    source = other_ioas.map(buffer, 0x2000)
+    iova = ioas.copy(other_ioas, source + first, length, iova=PLACE)
+    check_map(mock_device.hwpt, iova, buffer.address + first, length)
+
+
+@rule("ioas.copy.several")
+@pytest.mark.parametrize("first", [0, 0x800, 0x1000])
+def test_several_areas_at_once(
+    mock_device: MockDevice,
+    ioas: Ioas,
+    other_ioas: Ioas,
+    buffer: Buffer,
+    page_size: int,
+    first: int,
+) -> None:
+    for number in range(4):
+        va = buffer.address + number * page_size
+        other_ioas.map(va, page_size, iova=PLACE + number * page_size)
+    iova = ioas.copy(other_ioas, PLACE + first, 4 * page_size - first, iova=PLACE)
+    check_map(mock_device.hwpt, iova, buffer.address + first, 4 * page_size - first)
+    assert ioas.unmap(PLACE, 4 * page_size) == 4 * page_size - first
+
+
+@rule("ioas.copy.several_areas_stay_apart")
+def test_copies_of_several_areas_are_apart(
+    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, page_size: int
+) -> None:
+    for number in (1, 2):
+        other_ioas.map(buffer, page_size, iova=number * page_size)
+    ioas.copy(other_ioas, page_size, 2 * page_size, iova=PLACE)
+    assert ioas.unmap(PLACE, page_size) == page_size
+    assert ioas.unmap_all() == page_size
+
+
+@rule("ioas.copy.bytes")
+def test_single_bytes(ioas: Ioas, other_ioas: Ioas, buffer: Buffer) -> None:
+    source = other_ioas.map(buffer, 0x1000)
+    assert ioas.copy(other_ioas, source + 5, 1, iova=77) == 77
+    assert ioas.unmap_all() == 1
+
+
+@rule("ioas.copy.automatic_offset")
+def test_automatic_iova_has_the_memorys_offset(
+    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, page_size: int
+) -> None:
+    source = other_ioas.map(buffer)
+    assert ioas.copy(other_ioas, source + 0x1234, 0x100) % page_size == 0x234
+
+
+@rule("ioas.copy.allowed")
+def test_automatic_iova_is_allowed(ioas: Ioas, other_ioas: Ioas, buffer: Buffer) -> None:
+    source = other_ioas.map(buffer)
+    ioas.allow_iovas((PLACE, PLACE + buffer.size - 1))
+    assert ioas.copy(other_ioas, source, buffer.size) == PLACE
+
+
+@rule("ioas.copy.syz")
+@pytest.mark.parametrize(("nth", "offset"), [(0, 0), (0, 0x800), (1, 0)])
+def test_source_by_number(
+    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, nth: int, offset: int
+) -> None:
+    for number in range(2):
+        ioas.map(buffer.address + number * 0x1000, 0x1000, iova=PLACE + number * 0x1000)
+    source = nth | offset << 32
+    iova = other_ioas.copy(ioas, source, 0x800, flags=6 | 1 << 16)
+    buffer.write(b"found", nth * 0x1000 + offset)
+    assert other_ioas.create_access().read(iova, 5) == b"found"
+
+
+@rule("ioas.copy.flags")
+@pytest.mark.parametrize("bit", [3, 4, 15, 17, 31])
+def test_unknown_flag(
+    expected: Expectation, ioas: Ioas, area: int, page_size: int, bit: int
+) -> None:
+    with expected:
+        ioas.copy(ioas, area, page_size, flags=6 | 1 << bit)
+
+
+@rule("ioas.copy.largest")
+@pytest.mark.parametrize("field", ["length", "src_iova", "dst_iova"])
+@pytest.mark.parametrize("flags", [6, 7], ids=["automatic", "fixed"])
+def test_largest_numbers(
+    expected: Expectation, ioas: Ioas, area: int, page_size: int, field: str, flags: int
+) -> None:
+    with expected:
+        ioas.copy(ioas, area, **({"length": page_size, "flags": flags} | {field: LAST}))
+
+
+@rule("ioas.copy.protection")
+@pytest.mark.parametrize("flags", [0, 1], ids=["automatic", "fixed"])
+def test_neither_readable_nor_writeable(
+    expected: Expectation, ioas: Ioas, area: int, page_size: int, flags: int
+) -> None:
+    with expected:
+        ioas.copy(ioas, area, page_size, flags=flags)
+
+
+@rule("ioas.copy.source_id")
+def test_no_source(expected: Expectation, ioas: Ioas, no_ioas: int) -> None:
+    with expected:
+        ioas.copy(no_ioas, 0x1000, 0x1000)
+
+
+@rule("ioas.copy.destination_id")
+def test_no_destination(
+    expected: Expectation, ioas: Ioas, area: int, page_size: int, no_ioas: int
+) -> None:
+    with expected:
+        ioas.copy(ioas, area, page_size, dst_ioas_id=no_ioas)
+
+
+@rule("ioas.copy.length_zero")
+def test_nothing_to_copy(expected: Expectation, ioas: Ioas, area: int) -> None:
+    with expected:
+        ioas.copy(ioas, area, 0)
+
+
+@rule("ioas.copy.source_wraps")
+@pytest.mark.parametrize("length", [LAST - 1, LAST - 0xFF_FFFE], ids=hex)
+def test_source_wraps(expected: Expectation, ioas: Ioas, area: int, length: int) -> None:
+    with expected:
+        ioas.copy(ioas, area, length)
+
+
+@rule("ioas.copy.not_mapped")
+@pytest.mark.parametrize(
+    ("first", "length"), [(0x4000, 0x1000), (-0x1000, 0x1000), (-1, 2), (0x1FFF, 2), (0, 0x2001)]
+)
+def test_source_is_not_all_mapped(
+    expected: Expectation, ioas: Ioas, other_ioas: Ioas, area: int, first: int, length: int
+) -> None:
+    with expected:
+        other_ioas.copy(ioas, area + first, length)
+    assert other_ioas.unmap_all() == 0
+
+
+@rule("ioas.copy.hole")
+def test_source_has_a_hole(
+    expected: Expectation, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
+) -> None:
+    ioas.map(buffer, 0x1000, iova=0x1000)
+    ioas.map(buffer, 0x1000, iova=0x2001)
+    with expected:
+        other_ioas.copy(ioas, 0x1000, 0x2000)
+    assert other_ioas.unmap_all() == 0
+
+
+@rule("ioas.copy.sweep")
+@pytest.mark.parametrize("first", range(-511 * 5, 0x2000, 511 * 3))
+def test_each_part_that_is_mapped_can_be_copied(
+    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, base: int, first: int
+) -> None:
+    ioas.map(buffer, 0x1000, iova=base)
+    for start in (first, first + 511, first + 1022):
+        inside = 0 <= start <= 0x1000 - MOCK_PAGE
+        if inside:
+            other_ioas.copy(ioas, base + start, MOCK_PAGE)
+        else:
+            with raises_errno(ENOENT):
+                other_ioas.copy(ioas, base + start, MOCK_PAGE)
+
+
+@rule("ioas.copy.occupied")
+@pytest.mark.parametrize("offset", [-1, 0, 1])
+def test_destination_meets_an_area(
+    expected: Expectation, ioas: Ioas, area: int, page_size: int, offset: int
+) -> None:
+    with expected:
+        ioas.copy(ioas, area, 2 * page_size, iova=area + offset * page_size)
+    assert ioas.unmap_all() == 2 * page_size
+
+
+@rule("ioas.copy.destination_wraps")
+@pytest.mark.parametrize("iova", [LAST - 1, LAST - 0xFFE], ids=hex)
+def test_destination_wraps(
+    expected: Expectation, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, iova: int
+) -> None:
+    source = other_ioas.map(buffer)
+    with expected:
+        ioas.copy(other_ioas, source, 0x1000, iova=iova)
+
+
+@rule("ioas.copy.aperture")
+@pytest.mark.parametrize("place", ["below", "above"])
+def test_destination_outside_the_aperture(
+    expected: Expectation,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    area: int,
+    page_size: int,
+    aperture: tuple[int, int],
+    place: str,
+) -> None:
+    assert mock_device.id
+    iova = aperture[0] - page_size if place == "below" else aperture[1] + 1 - page_size
+    with expected:
+        ioas.copy(ioas, area, 2 * page_size, iova=iova)
+
+
+@rule("ioas.copy.unaligned")
+@pytest.mark.parametrize("field", ["src_iova", "dst_iova", "length"])
+@pytest.mark.parametrize("by", [1, 1024])
+def test_unaligned_with_a_device(
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, area: int, field: str, by: int
+) -> None:
+    assert mock_device.id
+    given = {"src_iova": area, "length": 0x1000, "dst_iova": PLACE}
+    given[field] += by
+    with expected:
+        ioas.copy(ioas, area, **(given | {"flags": 7}))
+
+
+@rule("ioas.copy.readonly")
+@pytest.mark.parametrize("flags", [2, 6])
+def test_copy_of_readonly_memory_is_not_writeable(
+    expected: Expectation, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, flags: int
+) -> None:
+    source = other_ioas.map(buffer, flags=4)
+    with expected:
+        ioas.copy(other_ioas, source, 0x1000, flags=flags)
+    ioas.copy(other_ioas, source, 0x1000, flags=4)
+
+
+@rule("ioas.copy.writeonly")
+@pytest.mark.parametrize("flags", [2, 4, 6])
+def test_copy_of_writeonly_memory_may_be_readable(
+    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, flags: int
+) -> None:
+    source = other_ioas.map(buffer, flags=2)
+    ioas.copy(other_ioas, source, 0x1000, flags=flags)
+
+
+@rule("ioas.copy.unpinnable")
+def test_with_a_device_memory_must_be_there(
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, unmapped: int
+) -> None:
+    assert mock_device.id
+    source = other_ioas.map(unmapped, 0x1000)
+    with expected:
+        ioas.copy(other_ioas, source, 0x1000)
+    assert ioas.unmap_all() == 0
+
+
+@rule("ioas.copy.several_unpinnable")
+def test_of_several_areas_one_cannot_be_pinned(
+    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, unmapped: int
+) -> None:
+    assert mock_device.id
+    other_ioas.map(buffer, 0x1000, iova=PLACE)
+    other_ioas.map(unmapped, 0x1000, iova=PLACE + 0x1000)
+    with raises_errno(EFAULT):
+        ioas.copy(other_ioas, PLACE, 0x2000, iova=PLACE)
+    assert ioas.unmap_all() == 0
+    check_refs(ioas.context, buffer, buffer.size, 0)
+
+
+@rule("ioas.copy.unwritable")
+def test_struct_cannot_be_written(
+    expected: Expectation,
+    iommufd: Context,
+    ioas: Ioas,
+    other_ioas: Ioas,
+    area: int,
+    readonly: Callable[[bytes], int],
+    uapi: Uapi,
+) -> None:
+    size = uapi.sizeof("iommu_ioas_copy")
+    fields = {"src_ioas_id": ioas.id, "dst_ioas_id": other_ioas.id, "src_iova": area}
+    given = uapi.struct("iommu_ioas_copy", size=size, flags=6, length=0x2000, **fields)
+    with expected:
+        iommufd.ioctl_pointer("IOMMU_IOAS_COPY", readonly(bytes(given)))
+    assert other_ioas.unmap_all() == 0x2000

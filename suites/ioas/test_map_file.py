@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""IOMMU_IOAS_MAP_FILE: memory of a file, mapped without an address in a process."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+from pytest_iommufd.iommufd.checks import check_map, check_refs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+LAST = (1 << 64) - 1
+MOCK_PAGE = 2048
+PLACE = 0x4000_0000
+O_PATH = 0x20_0000
+NO_MEMFD = ("/proc/self/status", "/dev/null", "/dev/iommu", "/dev")
+
+
+@pytest.fixture
+def fd(memfd_buffer: Buffer) -> int:
+    """A memfd of sixteen pages."""
+    return memfd_buffer.fd
+
+
+@rule("ioas.map_file.mapped")
+@pytest.mark.parametrize(
+    ("start", "length"), [(0, 0x1_0000), (0x1000, 0x1000), (0x800, 0x1000), (0xF800, 0x800)]
+)
+def test_file_is_mapped(
+    mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, start: int, length: int
+) -> None:
+    iova = ioas.map_file(memfd_buffer.fd, length, start=start)
+    check_map(mock_device.hwpt, iova, memfd_buffer.address + start, length)
+    assert ioas.unmap_all() == length
+    check_refs(ioas.context, memfd_buffer, memfd_buffer.size, 0)
+
+
+@rule("ioas.map_file.fixed")
+def test_file_at_a_fixed_iova(mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer) -> None:
+    assert ioas.map_file(memfd_buffer.fd, 0x1000, iova=PLACE) == PLACE
+    check_map(mock_device.hwpt, PLACE, memfd_buffer, 0x1000)
+
+
+@rule("ioas.map_file.automatic_offset")
+@pytest.mark.parametrize("start", [0, 1, 0x1801])
+def test_automatic_iova_has_the_files_offset(ioas: Ioas, fd: int, start: int) -> None:
+    assert ioas.map_file(fd, 100, start=start) % 0x1000 == start % 0x1000
+
+
+@rule("ioas.map_file.closed")
+def test_file_may_be_closed(
+    mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, process: Process
+) -> None:
+    iova = ioas.map_file(memfd_buffer.fd, 0x1000)
+    process.checked("close", memfd_buffer.fd)
+    check_map(mock_device.hwpt, iova, memfd_buffer, 0x1000)
+
+
+@rule("ioas.map_file.later")
+def test_file_is_mapped_when_a_device_comes(
+    iommufd: Context, ioas: Ioas, memfd_buffer: Buffer, base: int
+) -> None:
+    ioas.map_file(memfd_buffer.fd, memfd_buffer.size, iova=base)
+    check_map(iommufd.mock_device(ioas).hwpt, base, memfd_buffer, memfd_buffer.size)
+
+
+@rule("ioas.map_file.copy")
+def test_file_can_be_copied(
+    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, memfd_buffer: Buffer
+) -> None:
+    source = other_ioas.map_file(memfd_buffer.fd, 0x2000)
+    iova = ioas.copy(other_ioas, source + 0x1000, 0x1000)
+    check_map(mock_device.hwpt, iova, memfd_buffer.address + 0x1000, 0x1000)
+
+
+@rule("ioas.map_file.flags")
+@pytest.mark.parametrize("bit", [3, 4, 16, 31])
+def test_unknown_flag(expected: Expectation, ioas: Ioas, fd: int, bit: int) -> None:
+    with expected:
+        ioas.map_file(fd, 0x1000, flags=6 | 1 << bit)
+
+
+@rule("ioas.map_file.largest")
+@pytest.mark.parametrize("field", ["length", "iova"])
+@pytest.mark.parametrize("flags", [6, 7], ids=["automatic", "fixed"])
+def test_largest_numbers(
+    expected: Expectation, ioas: Ioas, fd: int, field: str, flags: int
+) -> None:
+    with expected:
+        ioas.map_file(fd, **({"length": 0x1000, "flags": flags} | {field: LAST}))
+
+
+@rule("ioas.map_file.protection")
+@pytest.mark.parametrize("flags", [0, 1], ids=["automatic", "fixed"])
+def test_neither_readable_nor_writeable(
+    expected: Expectation, ioas: Ioas, fd: int, flags: int
+) -> None:
+    with expected:
+        ioas.map_file(fd, 0x1000, flags=flags)
+
+
+@rule("ioas.map_file.ioas_id")
+def test_no_ioas(expected: Expectation, ioas: Ioas, fd: int, no_ioas: int) -> None:
+    with expected:
+        ioas.map_file(fd, 0x1000, ioas_id=no_ioas)
+
+
+@rule("ioas.map_file.length_zero")
+@pytest.mark.parametrize("start", [0, 0x1000, LAST])
+def test_nothing_to_map(expected: Expectation, ioas: Ioas, fd: int, start: int) -> None:
+    with expected:
+        ioas.map_file(fd, 0, start=start)
+
+
+@rule("ioas.map_file.length_huge")
+def test_length_cannot_be_rounded_to_pages(expected: Expectation, ioas: Ioas, fd: int) -> None:
+    with expected:
+        ioas.map_file(fd, LAST - 1)
+
+
+@rule("ioas.map_file.start_wraps")
+@pytest.mark.parametrize(("start", "length"), [(LAST, 2), (LAST - 0xFFE, 0x1000), (3, LAST - 1)])
+def test_start_wraps(expected: Expectation, ioas: Ioas, fd: int, start: int, length: int) -> None:
+    with expected:
+        ioas.map_file(fd, length, start=start)
+
+
+@rule("ioas.map_file.fd")
+@pytest.mark.parametrize("number", [-1, 900, -(1 << 31)])
+def test_no_file(expected: Expectation, ioas: Ioas, number: int) -> None:
+    with expected:
+        ioas.map_file(number, 0x1000)
+
+
+@rule("ioas.map_file.path")
+def test_file_opened_as_a_path(
+    expected: Expectation, ioas: Ioas, fd: int, process: Process
+) -> None:
+    with expected:
+        ioas.map_file(process.open(f"/proc/self/fd/{fd}", O_PATH), 0x1000)
+
+
+@rule("ioas.map_file.lazy")
+@pytest.mark.parametrize("path", NO_MEMFD)
+def test_without_a_device_any_file_is_taken(ioas: Ioas, process: Process, path: str) -> None:
+    ioas.map_file(process.open(path, os.O_RDONLY), 0x1000, start=1 << 40)
+
+
+@rule("ioas.map_file.no_memfd")
+@pytest.mark.parametrize("path", NO_MEMFD)
+def test_with_a_device_it_must_be_a_memfd(
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, process: Process, path: str
+) -> None:
+    assert mock_device.id
+    with expected:
+        ioas.map_file(process.open(path, os.O_RDONLY), 0x1000)
+    assert ioas.unmap_all() == 0
+
+
+@rule("ioas.map_file.no_memfd_later")
+def test_device_does_not_come_where_there_is_no_memfd(
+    expected: Expectation, iommufd: Context, ioas: Ioas, process: Process, base: int
+) -> None:
+    ioas.map_file(process.open("/dev/null"), 0x1000, iova=base)
+    with expected:
+        iommufd.mock_device(ioas)
+
+
+@rule("ioas.map_file.beyond_end")
+@pytest.mark.parametrize(
+    ("start", "length"), [(0x1_0000, 0x1000), (0xF000, 0x2000), (1 << 40, 0x1000), (1 << 63, 0x800)]
+)
+def test_with_a_device_the_file_must_be_that_long(
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, fd: int, start: int, length: int
+) -> None:
+    assert mock_device.id
+    with expected:
+        ioas.map_file(fd, length, start=start)
+    assert ioas.unmap_all() == 0
+
+
+@rule("ioas.map_file.truncated")
+def test_file_was_truncated(
+    expected: Expectation,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    buffers: Callable[..., Buffer],
+    process: Process,
+) -> None:
+    assert mock_device.id
+    memory = buffers(0x4000, kind="memfd")
+    process.checked("ftruncate", memory.fd, 0)
+    with expected:
+        ioas.map_file(memory.fd, 0x1000)
+
+
+@rule("ioas.map_file.unaligned")
+@pytest.mark.parametrize("field", ["start", "length", "iova"])
+@pytest.mark.parametrize("by", [1, 1024])
+def test_unaligned_with_a_device(
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, fd: int, field: str, by: int
+) -> None:
+    assert mock_device.id
+    given = {"start": 0, "length": 0x1000, "iova": PLACE}
+    given[field] += by
+    with expected:
+        ioas.map_file(fd, **given)
+
+
+@rule("ioas.map_file.occupied")
+def test_fixed_iova_meets_an_area(
+    expected: Expectation, ioas: Ioas, fd: int, area: int, page_size: int
+) -> None:
+    with expected:
+        ioas.map_file(fd, page_size, iova=area + page_size)
+
+
+@rule("ioas.map_file.read_only_fd")
+def test_descriptor_may_be_read_only(ioas: Ioas, memfd_buffer: Buffer, process: Process) -> None:
+    fd = process.open(f"/proc/self/fd/{memfd_buffer.fd}", os.O_RDONLY)
+    iova = ioas.map_file(fd, 0x1000)
+    ioas.create_access().write(iova, b"changed")
+    assert memfd_buffer.read(7) == b"changed"
+
+
+@rule("ioas.map_file.sealed")
+def test_file_may_be_sealed(ioas: Ioas, process: Process) -> None:
+    process.write(process.arena, b"sealed\0")
+    fd = process.checked("memfd_create", process.arena, 2)
+    process.checked("ftruncate", fd, 0x1000)
+    process.checked("fcntl", fd, 1033, 8)
+    iova = ioas.map_file(fd, 0x1000)
+    ioas.create_access().write(iova, b"changed")
+    process.checked("pread64", fd, process.arena, 7, 0)
+    assert process.read(process.arena, 7) == b"changed"
+
+
+@rule("ioas.map_file.unwritable")
+def test_struct_cannot_be_written(
+    expected: Expectation,
+    iommufd: Context,
+    ioas: Ioas,
+    fd: int,
+    readonly: Callable[[bytes], int],
+    uapi: Uapi,
+) -> None:
+    size = uapi.sizeof("iommu_ioas_map_file")
+    given = uapi.struct(
+        "iommu_ioas_map_file", size=size, flags=6, ioas_id=ioas.id, fd=fd, length=0x1000
+    )
+    with expected:
+        iommufd.ioctl_pointer("IOMMU_IOAS_MAP_FILE", readonly(bytes(given)))
+    assert ioas.unmap_all() == 0x1000

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""IOMMU_OPTION: what pinned pages count for, and whether an IOAS may use huge pages."""
+
+from __future__ import annotations
+
+from errno import EINVAL
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd.checks import check_map
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+MOCK_PAGE = 2048
+OPS = pytest.mark.parametrize("op", [0, 1], ids=["set", "get"])
+
+
+@pytest.fixture
+def rlimit_mode(iommufd: Context, uapi: Uapi) -> Callable[..., int]:
+    """Sets RLIMIT_MODE to a value, or gets it without one; takes any field."""
+
+    def option(value: int | None = None, **fields: Any) -> int:
+        op = uapi.IOMMU_OPTION_OP_GET if value is None else uapi.IOMMU_OPTION_OP_SET
+        given = {"option_id": uapi.IOMMU_OPTION_RLIMIT_MODE, "op": op, "val64": value or 0}
+        return int(iommufd.ioctl("IOMMU_OPTION", **(given | fields)).val64)
+
+    return option
+
+
+@rule("ioas.option.reserved")
+@OPS
+@pytest.mark.parametrize("option", [0, 1, 9])
+def test_reserved_field(expected: Expectation, iommufd: Context, option: int, op: int) -> None:
+    with expected:
+        iommufd.ioctl("IOMMU_OPTION", option_id=option, op=op, __reserved=1)
+
+
+@rule("ioas.option.option_id")
+@OPS
+@pytest.mark.parametrize("option", [2, 0xFFFF_FFFF])
+def test_unknown_option(
+    expected: Expectation, iommufd: Context, ioas: Ioas, option: int, op: int
+) -> None:
+    with expected:
+        iommufd.ioctl("IOMMU_OPTION", option_id=option, op=op, object_id=ioas)
+
+
+@rule("ioas.option.rlimit_mode.default")
+def test_rlimit_mode_is_0_at_first(rlimit_mode: Callable[..., int]) -> None:
+    assert rlimit_mode() == 0
+
+
+@rule("ioas.option.rlimit_mode.set")
+def test_rlimit_mode_is_what_was_set(rlimit_mode: Callable[..., int]) -> None:
+    for value in (1, 1, 0, 0, 1):
+        assert rlimit_mode(value) == value
+        assert rlimit_mode() == value
+
+
+@rule("ioas.option.rlimit_mode.own")
+def test_rlimit_mode_is_the_contexts_own(
+    rlimit_mode: Callable[..., int], ioas: Ioas, iommufd: Context
+) -> None:
+    assert ioas.context is iommufd
+    other = type(iommufd)(iommufd.process, iommufd.uapi)
+    other.ioctl("IOMMU_OPTION", option_id=0, op=0, val64=1)
+    other.close()
+    assert rlimit_mode() == 0
+
+
+@rule("ioas.option.rlimit_mode.value")
+@pytest.mark.parametrize("value", [2, 1 << 32, 1 << 63])
+def test_rlimit_mode_has_two_values(
+    expected: Expectation, rlimit_mode: Callable[..., int], value: int
+) -> None:
+    rlimit_mode(1)
+    with expected:
+        rlimit_mode(value)
+    assert rlimit_mode() == 1
+
+
+@rule("ioas.option.rlimit_mode.op")
+@pytest.mark.parametrize("op", [2, 0xFFFF])
+def test_rlimit_mode_with_an_unknown_op(
+    expected: Expectation, rlimit_mode: Callable[..., int], op: int
+) -> None:
+    with expected:
+        rlimit_mode(op=op)
+
+
+@rule("ioas.option.rlimit_mode.object_id")
+@pytest.mark.parametrize("value", [None, 0])
+@pytest.mark.parametrize("privileged", [False, True])
+def test_rlimit_mode_is_of_no_object(
+    expected: Expectation,
+    request: pytest.FixtureRequest,
+    rlimit_mode: Callable[..., int],
+    ioas: Ioas,
+    value: int | None,
+    *,
+    privileged: bool,
+) -> None:
+    if not privileged:
+        request.getfixturevalue("without_sys_resource")
+    with expected:
+        rlimit_mode(value, object_id=ioas.id)
+
+
+@rule("ioas.option.rlimit_mode.busy")
+@pytest.mark.parametrize("value", [0, 1, 2])
+def test_rlimit_mode_is_set_before_anything_is_made(
+    expected: Expectation, rlimit_mode: Callable[..., int], ioas: Ioas, value: int
+) -> None:
+    with expected:
+        rlimit_mode(value)
+    assert rlimit_mode() == 0
+    ioas.destroy()
+    rlimit_mode(min(value, 1))
+
+
+@rule("ioas.option.rlimit_mode.privilege")
+@pytest.mark.parametrize("value", [0, 1, 2])
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.usefixtures("without_sys_resource")
+def test_rlimit_mode_needs_a_capability(
+    expected: Expectation,
+    iommufd: Context,
+    rlimit_mode: Callable[..., int],
+    value: int,
+    *,
+    busy: bool,
+) -> None:
+    if busy:
+        iommufd.ioas_alloc()
+    with expected:
+        rlimit_mode(value)
+
+
+@rule("ioas.option.rlimit_mode.get_needs_nothing")
+@pytest.mark.usefixtures("without_sys_resource", "ioas")
+def test_rlimit_mode_may_be_read_by_anyone(rlimit_mode: Callable[..., int]) -> None:
+    assert rlimit_mode() == 0
+
+
+@rule("ioas.option.rlimit_mode.unwritable")
+@pytest.mark.parametrize("op", [0, 1], ids=["set", "get"])
+def test_rlimit_mode_cannot_be_written(
+    expected: Expectation,
+    iommufd: Context,
+    rlimit_mode: Callable[..., int],
+    readonly: Callable[[bytes], int],
+    uapi: Uapi,
+    op: int,
+) -> None:
+    given = uapi.struct("iommu_option", size=uapi.sizeof("iommu_option"), op=op, val64=1)
+    with expected:
+        iommufd.ioctl_pointer("IOMMU_OPTION", readonly(bytes(given)))
+    assert rlimit_mode() == (op == uapi.IOMMU_OPTION_OP_SET)
+
+
+@rule("ioas.option.huge_pages.default")
+def test_huge_pages_are_1_at_first(ioas: Ioas) -> None:
+    assert ioas.huge_pages() == 1
+
+
+@rule("ioas.option.huge_pages.set")
+def test_huge_pages_are_what_was_set(ioas: Ioas, other_ioas: Ioas) -> None:
+    for value in (0, 0, 1, 1, 0):
+        ioas.huge_pages(value)
+        assert ioas.huge_pages() == value
+    assert other_ioas.huge_pages() == 1
+
+
+@rule("ioas.option.huge_pages.value")
+@pytest.mark.parametrize("value", [2, 1 << 32, 1 << 63])
+def test_huge_pages_have_two_values(expected: Expectation, ioas: Ioas, value: int) -> None:
+    with expected:
+        ioas.huge_pages(value)
+    assert ioas.huge_pages() == 1
+
+
+@rule("ioas.option.huge_pages.op")
+@pytest.mark.parametrize("op", [2, 0xFFFF])
+def test_huge_pages_with_an_unknown_op(expected: Expectation, ioas: Ioas, op: int) -> None:
+    with expected:
+        ioas.huge_pages(op=op)
+
+
+@rule("ioas.option.huge_pages.object_id")
+@pytest.mark.parametrize("op", [0, 1, 2])
+def test_huge_pages_of_no_ioas(expected: Expectation, ioas: Ioas, no_ioas: int, op: int) -> None:
+    with expected:
+        ioas.huge_pages(op=op, object_id=no_ioas)
+
+
+@rule("ioas.option.huge_pages.device")
+def test_huge_pages_may_be_off_before_anything_is_pinned(
+    mock_device: MockDevice, ioas: Ioas, buffer: Buffer, page_size: int
+) -> None:
+    ioas.huge_pages(0)
+    assert ioas.alignment() == page_size
+    iova = ioas.map(buffer)
+    check_map(mock_device.hwpt, iova, buffer, buffer.size)
+    ioas.huge_pages(1)
+    assert ioas.alignment() == MOCK_PAGE
+
+
+@rule("ioas.option.huge_pages.pinned")
+def test_huge_pages_stay_on_when_something_is_pinned(
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
+) -> None:
+    assert mock_device.id
+    ioas.map(buffer)
+    with expected:
+        ioas.huge_pages(0)
+    assert ioas.huge_pages() == 1
+    ioas.huge_pages(1)
+
+
+@rule("ioas.option.huge_pages.mapped")
+def test_huge_pages_may_be_off_with_areas(ioas: Ioas, buffer: Buffer) -> None:
+    ioas.map(buffer, iova=0x1000)
+    ioas.huge_pages(0)
+    assert ioas.huge_pages() == 0
+
+
+@rule("ioas.option.huge_pages.unaligned_area")
+@pytest.mark.parametrize("what", ["iova", "length", "memory"])
+def test_huge_pages_stay_on_with_an_unaligned_area(
+    expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int, what: str
+) -> None:
+    iova = page_size + MOCK_PAGE * (what == "iova")
+    length = page_size - MOCK_PAGE * (what == "length")
+    ioas.map(buffer.address + MOCK_PAGE * (what == "memory"), length, iova=iova)
+    with expected:
+        ioas.huge_pages(0)
+    assert (ioas.huge_pages(), ioas.alignment()) == (1, 1)
+    ioas.unmap_all()
+    ioas.huge_pages(0)
+
+
+@rule("ioas.option.huge_pages.then_unaligned")
+@pytest.mark.parametrize("what", ["iova", "length", "memory"])
+def test_without_huge_pages_areas_are_of_pages(
+    expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int, what: str
+) -> None:
+    ioas.huge_pages(0)
+    iova = page_size + MOCK_PAGE * (what == "iova")
+    length = page_size - MOCK_PAGE * (what == "length")
+    with expected:
+        ioas.map(buffer.address + MOCK_PAGE * (what == "memory"), length, iova=iova)
+
+
+@rule("ioas.option.huge_pages.device_later")
+def test_device_does_not_lessen_the_alignment(
+    iommufd: Context, ioas: Ioas, buffer: Buffer, page_size: int, base: int
+) -> None:
+    ioas.huge_pages(0)
+    device = iommufd.mock_device(ioas)
+    with raises_errno(EINVAL):
+        ioas.map(buffer, MOCK_PAGE, iova=base)
+    device.destroy()
+    assert ioas.alignment() == page_size
+
+
+@rule("ioas.option.huge_pages.unwritable")
+def test_huge_pages_cannot_be_written(
+    expected: Expectation,
+    iommufd: Context,
+    ioas: Ioas,
+    readonly: Callable[[bytes], int],
+    uapi: Uapi,
+) -> None:
+    given = uapi.struct(
+        "iommu_option",
+        size=uapi.sizeof("iommu_option"),
+        option_id=uapi.IOMMU_OPTION_HUGE_PAGES,
+        op=uapi.IOMMU_OPTION_OP_SET,
+        object_id=ioas.id,
+    )
+    with expected:
+        iommufd.ioctl_pointer("IOMMU_OPTION", readonly(bytes(given)))
+    assert ioas.huge_pages() == 0

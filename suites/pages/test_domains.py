@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Several HWPTs of an IOAS, areas of the same pages, and accesses between them."""
+
+from __future__ import annotations
+
+from errno import EINVAL, ENOENT
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd.checks import check_map, check_refs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, MockDevice
+    from pytest_iommufd.rules.expectation import Expectation
+
+PLACE = 0x4000_0000
+PAGE = 0x1000
+
+
+@pytest.fixture
+def hwpts(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> list[Hwpt]:
+    """Three HWPTs of the IOAS, one after the other made."""
+    return [mock_device.hwpt, *(iommufd.hwpt_alloc(mock_device, ioas) for _ in range(2))]
+
+
+@rule("pages.domains.all")
+def test_all_hwpts_have_what_is_mapped(hwpts: list[Hwpt], ioas: Ioas, buffer: Buffer) -> None:
+    iova = ioas.map(buffer)
+    for hwpt in hwpts:
+        check_map(hwpt, iova, buffer, buffer.size)
+    check_refs(ioas.context, buffer, buffer.size, 1)
+
+
+@rule("pages.domains.unmapped")
+def test_no_hwpt_has_what_is_unmapped(hwpts: list[Hwpt], ioas: Ioas, buffer: Buffer) -> None:
+    iova = ioas.map(buffer, 2 * PAGE)
+    kept = ioas.map(buffer, 2 * PAGE)
+    ioas.unmap(iova, 2 * PAGE)
+    for hwpt in hwpts:
+        with raises_errno(EINVAL):
+            check_map(hwpt, iova, buffer, PAGE)
+        check_map(hwpt, kept, buffer, 2 * PAGE)
+
+
+@rule("pages.domains.go_in_any_order")
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_pages_stay_until_the_last_device_goes(
+    mock_devices: Callable[..., MockDevice],
+    iommufd: Context,
+    ioas: Ioas,
+    buffer: Buffer,
+    order: tuple[int, ...],
+) -> None:
+    first = mock_devices()
+    others = [mock_devices(iommufd.hwpt_alloc(first, ioas)) for _ in range(2)]
+    devices = [first, *others]
+    iova = ioas.map(buffer)
+    for number, gone in enumerate(order):
+        hwpt = devices[gone].hwpt
+        devices[gone].destroy()
+        if gone:
+            hwpt.destroy()
+        for left in order[number + 1 :]:
+            check_map(devices[left].hwpt, iova, buffer, buffer.size)
+            check_refs(iommufd, buffer, buffer.size, 1)
+    check_refs(iommufd, buffer, buffer.size, 0)
+    assert ioas.unmap_all() == buffer.size
+
+
+@rule("pages.domains.later")
+def test_device_that_comes_gets_all_areas(
+    iommufd: Context, ioas: Ioas, buffer: Buffer, base: int
+) -> None:
+    for number in range(4):
+        ioas.map(buffer.address + number * PAGE, PAGE, iova=base + 2 * number * PAGE)
+    check_refs(iommufd, buffer, buffer.size, 0)
+    device = iommufd.mock_device(ioas)
+    for number in range(4):
+        check_map(device.hwpt, base + 2 * number * PAGE, buffer.address + number * PAGE, PAGE)
+    check_refs(iommufd, buffer, 4 * PAGE, 1)
+
+
+@rule("pages.domains.alignment")
+@pytest.mark.parametrize("what", ["iova", "length", "memory"])
+def test_device_does_not_come_where_an_area_is_unaligned(
+    expected: Expectation, iommufd: Context, ioas: Ioas, buffer: Buffer, what: str
+) -> None:
+    odd = {"iova": 0, "length": 0, "memory": 0} | {what: 1024}
+    ioas.map(buffer.address + odd["memory"], PAGE + odd["length"], iova=PLACE + odd["iova"])
+    with expected:
+        iommufd.mock_device(ioas)
+    assert (ioas.alignment(), len(ioas.iova_ranges())) == (1, 1)
+
+
+@rule("pages.domains.aperture")
+@pytest.mark.parametrize("iova", [0, 0xFF_F800, 0x7FFF_F800, 0x8000_0000], ids=hex)
+def test_device_does_not_come_where_an_area_is_out_of_reach(
+    expected: Expectation, iommufd: Context, ioas: Ioas, buffer: Buffer, iova: int
+) -> None:
+    ioas.map(buffer, PAGE, iova=iova)
+    with expected:
+        iommufd.mock_device(ioas)
+    assert ioas.iova_ranges() == [(0, (1 << 64) - 1)]
+
+
+@rule("pages.domains.memory_gone")
+@pytest.mark.parametrize("protection", [0, 1], ids=["none", "read_only"])
+@pytest.mark.parametrize("gone", [0, 2, 3])
+def test_device_does_not_come_where_memory_cannot_be_pinned(
+    expected: Expectation,
+    iommufd: Context,
+    ioas: Ioas,
+    buffers: Callable[..., Buffer],
+    gone: int,
+    protection: int,
+) -> None:
+    memory = [buffers(2 * PAGE) for _ in range(4)]
+    for number, part in enumerate(memory):
+        ioas.map(part, iova=PLACE + 4 * number * PAGE)
+    memory[gone].protect(protection, PAGE, PAGE)
+    with expected:
+        iommufd.mock_device(ioas)
+    assert ioas.iova_ranges() == [(0, (1 << 64) - 1)]
+    memory[gone].protect(3)
+    for part in memory:
+        check_refs(iommufd, part, part.size, 0)
+    iommufd.mock_device(ioas).destroy()
+
+
+@rule("pages.domains.refused_second")
+def test_second_hwpt_that_is_refused_leaves_the_first(
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    other_ioas: Ioas,
+    buffer: Buffer,
+) -> None:
+    iova = ioas.map(buffer)
+    other_ioas.copy(ioas, iova, PAGE, iova=PLACE)
+    other_ioas.map(0, PAGE, iova=PLACE + PAGE)
+    with expected:
+        mock_device.replace(other_ioas)
+    check_map(mock_device.hwpt, iova, buffer, buffer.size)
+    check_refs(iommufd, buffer, buffer.size, 1)
+
+
+@rule("pages.overlap.mapped_twice")
+def test_memory_mapped_twice_is_pinned_twice(
+    mock_device: MockDevice, ioas: Ioas, buffer: Buffer
+) -> None:
+    ioas.map(buffer, 4 * PAGE)
+    iova = ioas.map(buffer.address + PAGE, 4 * PAGE)
+    check_refs(ioas.context, buffer, PAGE, 1)
+    check_refs(ioas.context, buffer.address + PAGE, 3 * PAGE, 2)
+    ioas.unmap(iova, 4 * PAGE)
+    check_refs(ioas.context, buffer, 4 * PAGE, 1)
+    assert mock_device.id
+
+
+@rule("pages.overlap.copies")
+@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+def test_copies_share_their_pages(
+    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, order: tuple[int, ...]
+) -> None:
+    source = other_ioas.map(buffer)
+    parts = ((0, 4), (2, 4), (3, 2), (0, 8))
+    placed = [ioas.copy(other_ioas, source + s * PAGE, n * PAGE) for s, n in parts]
+    for number, gone in enumerate(order):
+        ioas.unmap(placed[gone], parts[gone][1] * PAGE)
+        left = [parts[one] for one in order[number + 1 :]]
+        for start, length in left:
+            check_refs(ioas.context, buffer.address + start * PAGE, length * PAGE, 1)
+        used = {start + page for start, length in left for page in range(length)}
+        for page in set(range(8)) - used:
+            check_refs(ioas.context, buffer.address + page * PAGE, PAGE, 0)
+    assert mock_device.id
+
+
+@rule("pages.overlap.other_ioas")
+def test_pages_are_pinned_once_for_two_ioases(
+    mock_device: MockDevice, iommufd: Context, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
+) -> None:
+    second = iommufd.mock_device(other_ioas)
+    iova = ioas.map(buffer)
+    copied = other_ioas.copy(ioas, iova, buffer.size)
+    check_refs(iommufd, buffer, buffer.size, 1)
+    mock_device.destroy()
+    check_map(second.hwpt, copied, buffer, buffer.size)
+    ioas.destroy()
+    check_refs(iommufd, buffer, buffer.size, 1)
+
+
+@rule("pages.access.device_goes")
+@pytest.mark.parametrize(
+    "spans", [[(0, 1)], [(2, 3)], [(5, 11)], [(1, 2), (4, 2)], [(0, 4), (2, 4), (15, 1)]], ids=str
+)
+def test_pinned_pages_stay_when_the_device_goes(
+    mock_device: MockDevice, ioas: Ioas, buffer: Buffer, spans: list[tuple[int, int]]
+) -> None:
+    iova = ioas.map(buffer)
+    access = ioas.create_access(pin=True)
+    for start, length in spans:
+        access.pin(iova + start * PAGE, length * PAGE, buffer.address + start * PAGE)
+    mock_device.destroy()
+    held = {start + page for start, length in spans for page in range(length)}
+    for page in range(16):
+        check_refs(ioas.context, buffer.address + page * PAGE, PAGE, int(page in held))
+    access.close()
+    check_refs(ioas.context, buffer, buffer.size, 0)
+
+
+@rule("pages.access.device_comes")
+@pytest.mark.parametrize("spans", [[(0, 1)], [(2, 3), (7, 2)], [(0, 16)]], ids=str)
+def test_device_has_pinned_pages_and_others(
+    iommufd: Context, ioas: Ioas, buffer: Buffer, base: int, spans: list[tuple[int, int]]
+) -> None:
+    ioas.map(buffer, iova=base)
+    access = ioas.create_access(pin=True)
+    for start, length in spans:
+        access.pin(base + start * PAGE, length * PAGE, buffer.address + start * PAGE)
+    device = iommufd.mock_device(ioas)
+    check_map(device.hwpt, base, buffer, buffer.size)
+    access.close()
+    check_map(device.hwpt, base, buffer, buffer.size)
+    check_refs(iommufd, buffer, buffer.size, 1)
+
+
+@rule("pages.access.copied")
+def test_pinned_pages_are_those_of_a_copy(
+    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
+) -> None:
+    source = other_ioas.map(buffer)
+    access = other_ioas.create_access(pin=True)
+    item = access.pin(source, buffer.size, buffer)
+    iova = ioas.copy(other_ioas, source, buffer.size)
+    check_map(mock_device.hwpt, iova, buffer, buffer.size)
+    other_ioas.unmap_all()
+    with raises_errno(ENOENT):
+        access.unpin(item)
+    check_map(mock_device.hwpt, iova, buffer, buffer.size)
+    check_refs(ioas.context, buffer, buffer.size, 1)

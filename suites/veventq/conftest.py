@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Devices whose events go to a vEVENTQ, and the events that are read from it."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Context, Hwpt, MockDevice
+    from pytest_iommufd.iommufd.eventfile import EventFile
+    from pytest_iommufd.iommufd.object import IommufdObject
+
+HEADER, EVENT = 8, 12
+LOST = 1
+
+
+class Event(NamedTuple):
+    """An event, or the header that tells of lost ones, which has no virt_id."""
+
+    sequence: int
+    virt_id: int | None = 0x99
+    flags: int = 0
+
+
+def lost(sequence: int) -> Event:
+    """Return the header that tells of lost events."""
+    return Event(sequence, None, LOST)
+
+
+@pytest.fixture
+def attached(mock_device: MockDevice, viommu_hwpt: Hwpt, vdevice: IommufdObject) -> MockDevice:
+    """The mock device, attached to a HWPT of the vIOMMU, with the virt_id 0x99."""
+    assert vdevice.id
+    mock_device.replace(viommu_hwpt)
+    return mock_device
+
+
+@pytest.fixture
+def happen(iommufd: Context, attached: MockDevice) -> Callable[..., None]:
+    """Has a device tell of so many events: `happen(3)`, `happen(1, other_device)`."""
+
+    def trigger(number: int = 1, device: MockDevice = attached, fail_nth: int = 0) -> None:
+        for _ in range(number):
+            iommufd.test("trigger_vevent", trigger_vevent={"dev_id": device.id}, fail_nth=fail_nth)
+
+    return trigger
+
+
+@pytest.fixture
+def events(event_file: EventFile) -> Callable[..., list[Event]]:
+    """Reads with a buffer of so many bytes."""
+
+    def read(size: int = 512) -> list[Event]:
+        data = event_file.read(size)
+        found = []
+        while data:
+            flags, sequence = struct.unpack("<II", data[:HEADER])
+            if flags & LOST:
+                found.append(Event(sequence, None, flags))
+                data = data[HEADER:]
+                continue
+            (virt_id,) = struct.unpack("<I", data[HEADER:EVENT])
+            found.append(Event(sequence, virt_id, flags))
+            data = data[EVENT:]
+        return found
+
+    return read

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which calls make a vEVENTQ, and its file without events."""
+
+from __future__ import annotations
+
+import os
+from errno import EFAULT, EMFILE
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+
+from .conftest import EVENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Context, Hwpt, MockDevice, Viommu
+    from pytest_iommufd.iommufd.eventfile import EventFile
+    from pytest_iommufd.iommufd.veventq import Veventq
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+UNKNOWN = [0, 9999, 0x7FFF_FFFF, 0xFFFF_FFFF]
+NO_VIOMMUS = ["ioas", "parent_hwpt", "viommu_hwpt", "mock_device", "vdevice", "fault_queue"]
+DEEPEST = 1 << 19
+F_GETFD, FD_CLOEXEC = 1, 1
+
+
+@rule("veventq.size.below_minimum")
+@pytest.mark.parametrize("size", [0, 4, 24, 27])
+def test_size_below_the_minimum(expected: Expectation, viommu: Viommu, size: int) -> None:
+    with expected:
+        viommu.veventq_alloc(size=size)
+
+
+@rule("veventq.size.without_reserved")
+@pytest.mark.parametrize("size", [28, 31, 32])
+def test_size_without_the_reserved_field(viommu: Viommu, size: int) -> None:
+    assert viommu.veventq_alloc(size=size).fd >= 0
+
+
+@rule("veventq.size.tail_zero")
+def test_tail_of_zeroes(viommu: Viommu) -> None:
+    assert viommu.veventq_alloc(tail=bytes(8)).fd >= 0
+
+
+@rule("veventq.size.tail_nonzero")
+def test_tail_that_is_not_zero(expected: Expectation, viommu: Viommu) -> None:
+    with expected:
+        viommu.veventq_alloc(tail=b"\0\0\0\1")
+
+
+@rule("veventq.flags")
+@pytest.mark.parametrize("bit", [0, 1, 15, 31])
+def test_flag(expected: Expectation, viommu: Viommu, bit: int) -> None:
+    with expected:
+        viommu.veventq_alloc(flags=1 << bit)
+
+
+@rule("veventq.reserved")
+@pytest.mark.parametrize("value", [1, 1 << 31])
+def test_reserved_is_not_zero(expected: Expectation, viommu: Viommu, value: int) -> None:
+    with expected:
+        viommu.veventq_alloc(__reserved=value)
+
+
+@rule("veventq.type.default")
+def test_type_zero(expected: Expectation, viommu: Viommu) -> None:
+    with expected:
+        viommu.veventq_alloc(type=0)
+
+
+@rule("veventq.flags.first")
+@pytest.mark.parametrize("fields", [{"flags": 1}, {"__reserved": 1}, {"type": 0}], ids=str)
+def test_flags_are_looked_at_first(
+    expected: Expectation, viommu: Viommu, fields: dict[str, int]
+) -> None:
+    with expected:
+        viommu.veventq_alloc(0, viommu_id=0, **fields)
+
+
+@rule("veventq.depth")
+@pytest.mark.parametrize("depth", [0, DEEPEST + 1, 0xFFFF_FFFF])
+def test_depth_out_of_range(expected: Expectation, viommu: Viommu, depth: int) -> None:
+    with expected:
+        viommu.veventq_alloc(depth)
+
+
+@rule("veventq.depth.before_id")
+@pytest.mark.parametrize("depth", [0, DEEPEST + 1])
+def test_depth_is_looked_at_before_the_id(
+    expected: Expectation, viommu: Viommu, depth: int
+) -> None:
+    with expected:
+        viommu.veventq_alloc(depth, viommu_id=0)
+
+
+@rule("veventq.depth.in_range")
+@pytest.mark.parametrize("depth", [1, DEEPEST])
+def test_depth_in_range(viommu: Viommu, depth: int) -> None:
+    assert viommu.veventq_alloc(depth).fd >= 0
+
+
+@rule("veventq.viommu_id.names_nothing")
+@pytest.mark.parametrize("number", UNKNOWN)
+def test_viommu_id_names_nothing(expected: Expectation, viommu: Viommu, number: int) -> None:
+    with expected:
+        viommu.veventq_alloc(viommu_id=number)
+
+
+@rule("veventq.viommu_id.other_type")
+@pytest.mark.parametrize("kind", NO_VIOMMUS)
+def test_viommu_id_of_another_type(
+    expected: Expectation, viommu: Viommu, kind: str, request: pytest.FixtureRequest
+) -> None:
+    wrong = request.getfixturevalue(kind)
+    with expected:
+        viommu.veventq_alloc(viommu_id=wrong)
+
+
+@rule("veventq.viommu_id.destroyed")
+def test_viommu_id_of_a_destroyed_viommu(expected: Expectation, viommu: Viommu) -> None:
+    viommu.destroy()
+    with expected:
+        viommu.veventq_alloc()
+
+
+@rule("veventq.type.any")
+@pytest.mark.parametrize("number", [1, 2, 77, 0xFFFF_FFFF])
+def test_any_type(viommu: Viommu, number: int) -> None:
+    assert viommu.veventq_alloc(type=number).fd >= 0
+
+
+@rule("veventq.type.twice")
+def test_second_queue_of_a_type(expected: Expectation, viommu: Viommu, veventq: Veventq) -> None:
+    with expected:
+        viommu.veventq_alloc()
+    veventq.close()
+    veventq.destroy()
+    viommu.destroy()
+
+
+@rule("veventq.type.each")
+def test_queue_of_each_type(viommu: Viommu, veventq: Veventq) -> None:
+    made = [veventq, *(viommu.veventq_alloc(type=number) for number in (1, 2))]
+    assert len({queue.fd for queue in made}) == 3
+
+
+@rule("veventq.type.again")
+def test_queue_of_a_type_again(viommu: Viommu, veventq: Veventq) -> None:
+    veventq.close()
+    veventq.destroy()
+    assert viommu.veventq_alloc().fd >= 0
+
+
+@rule("veventq.type.per_viommu")
+def test_queue_of_a_type_for_each_viommu(
+    iommufd: Context, mock_device: MockDevice, other_parent: Hwpt, veventq: Veventq
+) -> None:
+    other = iommufd.viommu_alloc(mock_device, other_parent).veventq_alloc()
+    assert other.id != veventq.id
+
+
+@rule("veventq.fd.close_on_exec")
+def test_file_is_closed_on_exec(event_file: EventFile) -> None:
+    assert event_file.call("fcntl", F_GETFD) == FD_CLOEXEC
+
+
+@rule("veventq.fd.name")
+def test_file_has_a_name(veventq: Veventq, process: Process, iommufd: Context) -> None:
+    path = iommufd.put(f"/proc/self/fd/{veventq.fd}\0".encode())
+    at = iommufd.put(bytes(64))
+    size = process.checked("readlinkat", 0, path, at, 64)
+    assert process.read(at, size) == b"anon_inode:[iommufd-viommu-event]"
+
+
+@rule("veventq.fd.none_free")
+def test_no_free_file_descriptor(
+    expected: Expectation, viommu: Viommu, no_free_fd: Callable[[], None]
+) -> None:
+    no_free_fd()
+    with expected:
+        viommu.veventq_alloc()
+    viommu.destroy()
+
+
+@rule("veventq.undone.type_free")
+def test_type_of_a_failed_call_is_free(
+    iommufd: Context, viommu: Viommu, no_free_fd: Callable[[], None]
+) -> None:
+    first = iommufd.ioas_alloc()
+    no_free_fd()
+    for _ in range(2):
+        with raises_errno(EMFILE):
+            viommu.veventq_alloc()
+    assert iommufd.ioas_alloc().id == first.id + 1
+
+
+@rule("veventq.undone.unwritable")
+def test_id_cannot_be_told(
+    expected: Expectation, unwritable: Callable[..., None], uapi: Uapi, viommu: Viommu
+) -> None:
+    number = uapi.IOMMU_VEVENTQ_TYPE_SELFTEST
+    with expected:
+        unwritable("IOMMU_VEVENTQ_ALLOC", viommu_id=viommu, type=number, veventq_depth=1)
+    again = viommu.veventq_alloc()
+    again.close()
+    again.destroy()
+    viommu.destroy()
+
+
+@rule("veventq.undone.fd_reused")
+def test_file_descriptor_of_a_failed_call_is_free(
+    unwritable: Callable[..., None], iommufd: Context, process: Process, viommu: Viommu
+) -> None:
+    free = process.checked("dup", iommufd.fd)
+    process.checked("close", free)
+    with raises_errno(EFAULT):
+        unwritable("IOMMU_VEVENTQ_ALLOC", viommu_id=viommu, type=1, veventq_depth=1)
+    assert process.checked("dup", iommufd.fd) == free
+
+
+@rule("veventq.failure.lookup")
+def test_lookup_fails(expected: Expectation, viommu: Viommu) -> None:
+    with expected:
+        viommu.veventq_alloc(fail_nth=1)
+    viommu.destroy()
+
+
+@rule("veventq.failure.memory")
+@pytest.mark.parametrize("nth", [2, 3])
+def test_no_memory(expected: Expectation, viommu: Viommu, nth: int) -> None:
+    with expected:
+        viommu.veventq_alloc(fail_nth=nth)
+    viommu.destroy()
+
+
+# ---- the file without events ----
+
+
+@rule("veventq.poll.empty")
+def test_poll_of_an_empty_queue(event_file: EventFile) -> None:
+    assert event_file.poll() == 0
+
+
+@rule("veventq.seek")
+@pytest.mark.parametrize("whence", [os.SEEK_SET, os.SEEK_CUR, os.SEEK_END])
+def test_seek(expected: Expectation, event_file: EventFile, whence: int) -> None:
+    with expected:
+        event_file.call("lseek", 0, whence)
+
+
+@rule("veventq.read_at")
+@pytest.mark.parametrize("offset", [0, 8])
+def test_read_at_an_offset(
+    expected: Expectation, iommufd: Context, event_file: EventFile, offset: int
+) -> None:
+    at = iommufd.put(bytes(EVENT))
+    with expected:
+        event_file.call("pread64", at, EVENT, offset)
+
+
+@rule("veventq.read.empty")
+@pytest.mark.parametrize("size", [8, 11, 12, 64])
+def test_read_of_an_empty_queue(event_file: EventFile, size: int) -> None:
+    assert event_file.read(size) == b""
+
+
+@rule("veventq.read.below_header")
+@pytest.mark.parametrize("size", [0, 1, 7])
+def test_read_of_less_than_a_header(
+    expected: Expectation, event_file: EventFile, size: int
+) -> None:
+    with expected:
+        event_file.read(size)
+
+
+@rule("veventq.write")
+@pytest.mark.parametrize("size", [0, 8, 12])
+def test_write(expected: Expectation, event_file: EventFile, size: int) -> None:
+    with expected:
+        event_file.write(bytes(size))
+
+
+# ---- what holds it ----
+
+
+@rule("veventq.lifetime.file")
+def test_open_file_holds_the_queue(expected: Expectation, veventq: Veventq) -> None:
+    with expected:
+        veventq.destroy()
+    veventq.close()
+    veventq.destroy()
+
+
+@rule("veventq.lifetime.viommu")
+def test_queue_holds_its_viommu(expected: Expectation, viommu: Viommu, veventq: Veventq) -> None:
+    veventq.close()
+    with expected:
+        viommu.destroy()
+    veventq.destroy()
+    viommu.destroy()
+
+
+@rule("veventq.lifetime.context")
+def test_file_outlives_the_context(iommufd: Context, event_file: EventFile) -> None:
+    iommufd.close()
+    assert event_file.read(EVENT) == b""

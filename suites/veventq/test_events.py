@@ -1,0 +1,503 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Events: how they are read, and what is told of lost ones."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.iommufd.eventfile import READABLE, EventFile
+
+from .conftest import EVENT, HEADER, Event, lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import (
+        Buffer,
+        Context,
+        Hwpt,
+        Ioas,
+        MockDevice,
+        Viommu,
+    )
+    from pytest_iommufd.iommufd.object import IommufdObject
+    from pytest_iommufd.iommufd.veventq import Veventq
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+THREADS = 4
+
+
+def trigger(iommufd: Context, device: object) -> None:
+    iommufd.test("trigger_vevent", trigger_vevent={"dev_id": getattr(device, "id", 9999)})
+
+
+@rule("veventq.trigger.dev_id")
+@pytest.mark.parametrize("kind", ["nothing", "ioas", "viommu", "vdevice"])
+def test_trigger_on_what_is_no_device(
+    expected: Expectation, iommufd: Context, kind: str, request: pytest.FixtureRequest
+) -> None:
+    wrong = None if kind == "nothing" else request.getfixturevalue(kind)
+    with expected:
+        trigger(iommufd, wrong)
+
+
+@rule("veventq.trigger.not_attached")
+@pytest.mark.parametrize("where", ["ioas", "parent_hwpt", "nested_hwpt"])
+def test_event_of_a_device_that_is_not_on_the_viommu(
+    expected: Expectation,
+    iommufd: Context,
+    attached: MockDevice,
+    event_file: EventFile,
+    where: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    attached.replace(request.getfixturevalue(where))
+    with expected:
+        trigger(iommufd, attached)
+    assert event_file.poll() == 0
+
+
+@rule("veventq.trigger.virt_id_zero")
+def test_event_of_the_virt_id_zero(
+    expected: Expectation,
+    iommufd: Context,
+    viommu: Viommu,
+    mock_device: MockDevice,
+    viommu_hwpt: Hwpt,
+    event_file: EventFile,
+) -> None:
+    viommu.vdevice_alloc(mock_device, 0)
+    mock_device.replace(viommu_hwpt)
+    with expected:
+        trigger(iommufd, mock_device)
+    assert event_file.poll() == 0
+
+
+@rule("veventq.trigger.no_queue")
+def test_event_without_a_queue(
+    expected: Expectation, iommufd: Context, attached: MockDevice
+) -> None:
+    with expected:
+        trigger(iommufd, attached)
+
+
+@rule("veventq.trigger.no_queue.other_type")
+def test_event_with_a_queue_of_another_type(
+    expected: Expectation, iommufd: Context, attached: MockDevice, viommu: Viommu
+) -> None:
+    queue = viommu.veventq_alloc(type=1)
+    with expected:
+        trigger(iommufd, attached)
+    assert EventFile(queue).poll() == 0
+
+
+@rule("veventq.trigger.no_queue.destroyed")
+def test_event_with_a_queue_that_was_destroyed(
+    expected: Expectation, iommufd: Context, attached: MockDevice, veventq: Veventq
+) -> None:
+    veventq.close()
+    veventq.destroy()
+    with expected:
+        trigger(iommufd, attached)
+
+
+@rule("veventq.event")
+def test_event_is_told(happen: Callable[..., None], events: Callable[..., list[Event]]) -> None:
+    happen()
+    assert events() == [Event(0, 0x99)]
+
+
+@rule("veventq.event.sequence")
+def test_events_are_counted(
+    happen: Callable[..., None], events: Callable[..., list[Event]]
+) -> None:
+    happen(2)
+    assert events() == [Event(0), Event(1)]
+    happen()
+    assert events() == [Event(2)]
+
+
+@rule("veventq.event.type")
+def test_event_goes_to_the_queue_of_its_type(
+    happen: Callable[..., None], event_file: EventFile, viommu: Viommu
+) -> None:
+    other = EventFile(viommu.veventq_alloc(type=1))
+    happen()
+    assert (event_file.poll(), other.poll()) == (READABLE, 0)
+
+
+@rule("veventq.event.viommu")
+def test_event_goes_to_its_viommu(
+    iommufd: Context,
+    mock_device: MockDevice,
+    other_parent: Hwpt,
+    event_file: EventFile,
+    happen: Callable[..., None],
+) -> None:
+    other = EventFile(iommufd.viommu_alloc(mock_device, other_parent).veventq_alloc())
+    happen()
+    assert (event_file.poll(), other.poll()) == (READABLE, 0)
+
+
+@rule("veventq.event.device")
+def test_events_of_two_devices(
+    viommu: Viommu,
+    viommu_hwpt: Hwpt,
+    other_device: MockDevice,
+    happen: Callable[..., None],
+    events: Callable[..., list[Event]],
+) -> None:
+    viommu.vdevice_alloc(other_device, 0x55)
+    other_device.replace(viommu_hwpt)
+    happen(1, other_device)
+    happen()
+    assert events() == [Event(0, 0x55), Event(1, 0x99)]
+
+
+@rule("veventq.event.stays")
+def test_event_outlives_the_attachment(
+    attached: MockDevice,
+    ioas: Ioas,
+    vdevice: IommufdObject,
+    happen: Callable[..., None],
+    events: Callable[..., list[Event]],
+) -> None:
+    happen()
+    attached.replace(ioas)
+    vdevice.destroy()
+    assert events() == [Event(0, 0x99)]
+
+
+# ---- reading ----
+
+
+@rule("veventq.poll.pending")
+def test_poll_with_an_event(happen: Callable[..., None], event_file: EventFile) -> None:
+    happen()
+    assert event_file.poll() == READABLE
+    event_file.read(EVENT)
+    assert event_file.poll() == 0
+
+
+@rule("veventq.read.part")
+@pytest.mark.parametrize("size", [EVENT, EVENT + HEADER - 1, EVENT + HEADER, 2 * EVENT - 1])
+def test_what_does_not_fit_stays(
+    happen: Callable[..., None], events: Callable[..., list[Event]], size: int
+) -> None:
+    happen(2)
+    assert events(size) == [Event(0)]
+    assert events() == [Event(1)]
+
+
+@rule("veventq.read.fits")
+def test_two_events_that_just_fit(
+    happen: Callable[..., None], events: Callable[..., list[Event]]
+) -> None:
+    happen(2)
+    assert events(2 * EVENT) == [Event(0), Event(1)]
+
+
+@rule("veventq.read.too_short")
+@pytest.mark.parametrize("size", [0, 7, 8, 11])
+def test_read_too_short_for_the_event(
+    expected: Expectation,
+    happen: Callable[..., None],
+    event_file: EventFile,
+    events: Callable[..., list[Event]],
+    size: int,
+) -> None:
+    happen()
+    with expected:
+        event_file.read(size)
+    assert events() == [Event(0)]
+
+
+@rule("veventq.read.unwritable")
+@pytest.mark.parametrize("room", [0, 4, 8, 11])
+def test_event_that_cannot_be_written_stays(
+    expected: Expectation,
+    happen: Callable[..., None],
+    event_file: EventFile,
+    events: Callable[..., list[Event]],
+    page_before_hole: Buffer,
+    page_size: int,
+    room: int,
+) -> None:
+    happen()
+    with expected:
+        event_file.read(EVENT, at=page_before_hole.address + page_size - room)
+    assert event_file.poll() == READABLE
+    assert events() == [Event(0)]
+
+
+@rule("veventq.read.unwritable_second")
+@pytest.mark.parametrize("room", [0, 8])
+def test_second_event_that_cannot_be_written_stays(
+    happen: Callable[..., None],
+    event_file: EventFile,
+    events: Callable[..., list[Event]],
+    page_before_hole: Buffer,
+    page_size: int,
+    room: int,
+) -> None:
+    happen(2)
+    at = page_before_hole.address + page_size - EVENT - room
+    assert len(event_file.read(2 * EVENT, at=at)) == EVENT
+    assert events() == [Event(1)]
+
+
+@rule("veventq.read.unwritable_counts")
+def test_event_that_could_not_be_read_still_counts(
+    happen: Callable[..., None],
+    event_file: EventFile,
+    events: Callable[..., list[Event]],
+    page_before_hole: Buffer,
+    page_size: int,
+) -> None:
+    happen(2)
+    at = page_before_hole.address + page_size - EVENT
+    assert len(event_file.read(2 * EVENT, at=at)) == EVENT
+    happen(2)
+    assert events() == [Event(1), Event(2), lost(3)]
+
+
+# ---- lost events ----
+
+
+@rule("veventq.lost")
+def test_lost_event_is_told(
+    happen: Callable[..., None], events: Callable[..., list[Event]]
+) -> None:
+    happen(3)
+    assert events() == [Event(0), Event(1), lost(2)]
+    assert events() == []
+
+
+@rule("veventq.lost.several")
+def test_several_lost_events_are_told_at_once(
+    happen: Callable[..., None], events: Callable[..., list[Event]]
+) -> None:
+    happen(5)
+    assert events() == [Event(0), Event(1), lost(4)]
+
+
+@rule("veventq.lost.afterwards")
+def test_events_after_lost_ones(
+    happen: Callable[..., None], events: Callable[..., list[Event]]
+) -> None:
+    happen(3)
+    events()
+    happen(3)
+    assert events() == [Event(3), Event(4), lost(5)]
+
+
+@rule("veventq.lost.by_sequence")
+def test_event_takes_the_place_of_the_header(
+    happen: Callable[..., None], events: Callable[..., list[Event]]
+) -> None:
+    happen(3)
+    assert events(EVENT) == [Event(0)]
+    happen()
+    assert events() == [Event(1), Event(3)]
+
+
+@rule("veventq.lost.by_sequence_and_header")
+def test_events_are_lost_again(
+    happen: Callable[..., None], events: Callable[..., list[Event]]
+) -> None:
+    happen(3)
+    assert events(EVENT) == [Event(0)]
+    happen(2)
+    assert events() == [Event(1), Event(3), lost(4)]
+
+
+@rule("veventq.lost.header_alone")
+def test_header_is_read_alone(
+    happen: Callable[..., None], event_file: EventFile, events: Callable[..., list[Event]]
+) -> None:
+    happen(3)
+    events(2 * EVENT)
+    assert event_file.poll() == READABLE
+    assert events(HEADER) == [lost(2)]
+    assert event_file.poll() == 0
+
+
+@rule("veventq.lost.header_does_not_fit")
+@pytest.mark.parametrize("more", [0, 1, 7])
+def test_header_that_does_not_fit_stays(
+    happen: Callable[..., None], events: Callable[..., list[Event]], more: int
+) -> None:
+    happen(3)
+    assert events(2 * EVENT + more) == [Event(0), Event(1)]
+    assert events() == [lost(2)]
+
+
+@rule("veventq.lost.event_after_the_header")
+def test_event_takes_the_place_of_a_header_alone(
+    happen: Callable[..., None], events: Callable[..., list[Event]]
+) -> None:
+    happen(3)
+    events(2 * EVENT)
+    happen()
+    assert events() == [Event(3)]
+
+
+@rule("veventq.lost.unwritable")
+def test_header_that_cannot_be_written_stays(
+    expected: Expectation,
+    happen: Callable[..., None],
+    event_file: EventFile,
+    events: Callable[..., list[Event]],
+    unmapped: int,
+) -> None:
+    happen(3)
+    events(2 * EVENT)
+    with expected:
+        event_file.read(HEADER, at=unmapped)
+    assert events() == [lost(2)]
+
+
+@rule("veventq.lost.depth")
+@pytest.mark.parametrize("depth", [1, 3, 20])
+def test_queue_has_its_depth(
+    viommu: Viommu, iommufd: Context, attached: MockDevice, depth: int
+) -> None:
+    file = EventFile(viommu.veventq_alloc(depth))
+    for _ in range(depth):
+        trigger(iommufd, attached)
+    assert len(file.read(4096)) == depth * EVENT
+    for _ in range(depth + 1):
+        trigger(iommufd, attached)
+    assert len(file.read(4096)) == depth * EVENT + HEADER
+
+
+@rule("veventq.lost.no_memory")
+def test_event_without_memory_is_lost(
+    expected: Expectation, happen: Callable[..., None], events: Callable[..., list[Event]]
+) -> None:
+    with expected:
+        happen(fail_nth=2)
+    assert events() == [lost(0)]
+    happen()
+    assert events() == [Event(1)]
+
+
+@rule("veventq.lost.no_memory_to_read")
+def test_header_without_memory_stays(
+    expected: Expectation,
+    happen: Callable[..., None],
+    event_file: EventFile,
+    events: Callable[..., list[Event]],
+) -> None:
+    happen(3)
+    events(2 * EVENT)
+    with expected:
+        event_file.read(HEADER, fail_nth=1)
+    assert events() == [lost(2)]
+
+
+# ---- with events pending ----
+
+
+@rule("veventq.pending.destroyed")
+@pytest.mark.parametrize("number", [1, 3])
+def test_queue_with_events_is_destroyed(
+    viommu: Viommu, veventq: Veventq, happen: Callable[..., None], number: int
+) -> None:
+    happen(number)
+    veventq.close()
+    veventq.destroy()
+    assert EventFile(viommu.veventq_alloc()).read(EVENT) == b""
+
+
+@rule("veventq.pending.closed")
+def test_events_after_the_file_is_closed(veventq: Veventq, happen: Callable[..., None]) -> None:
+    veventq.close()
+    happen(4)
+    veventq.destroy()
+
+
+@rule("veventq.pending.context")
+def test_events_after_the_context_is_closed(
+    iommufd: Context,
+    event_file: EventFile,
+    happen: Callable[..., None],
+    events: Callable[..., list[Event]],
+) -> None:
+    assert event_file.fd >= 0
+    happen(3)
+    iommufd.close()
+    assert events() == [Event(0), Event(1), lost(2)]
+
+
+# ---- several threads ----
+
+
+@pytest.fixture
+def programs(iommufd: Context, uapi: Uapi, attached: MockDevice) -> Callable[..., list[Program]]:
+    """Makes programs that each have the device tell of so many events."""
+
+    def make(number: int, each: int) -> list[Program]:
+        command = uapi.struct(
+            "iommu_test_cmd",
+            size=uapi.sizeof("iommu_test_cmd"),
+            op=uapi.IOMMU_TEST_OP_TRIGGER_VEVENT,
+            trigger_vevent={"dev_id": attached.id},
+        )
+        at = iommufd.put(bytes(command))
+        made = [Program() for _ in range(number)]
+        for program in made:
+            for _ in range(each):
+                code = uapi.ioctl("IOMMU_TEST_CMD").number
+                program.syscall("ioctl", iommufd.fd, code, at, must=True)
+        return made
+
+    return make
+
+
+@rule("veventq.threads.trigger")
+@pytest.mark.no_fail_nth("threads make the calls, not the test itself")
+def test_threads_tell_of_events(
+    iommufd: Context, viommu: Viommu, programs: Callable[..., list[Program]]
+) -> None:
+    file = EventFile(viommu.veventq_alloc(THREADS * 8))
+    iommufd.process.run_parallel(programs(THREADS, 8))
+    data = file.read(THREADS * 8 * EVENT + HEADER)
+    found = [record[1] for record in struct.iter_unpack("<III", data)]
+    assert found == list(range(THREADS * 8))
+
+
+@rule("veventq.threads.read")
+@pytest.mark.no_fail_nth("threads make the calls, not the test itself")
+def test_threads_read_while_events_come(
+    iommufd: Context, viommu: Viommu, programs: Callable[..., list[Program]]
+) -> None:
+    file = EventFile(viommu.veventq_alloc(THREADS * 8))
+    reader = Program()
+    reads = []
+    for _ in range(THREADS * 8):
+        at = iommufd.put(bytes(EVENT))
+        reads.append((reader.syscall("read", file.fd, at, EVENT), reader.read(at, EVENT)))
+    results = iommufd.process.run_parallel([*programs(2, 8), reader])[-1]
+    data = b"".join(results[got.index].data[: results[call.index].ret] for call, got in reads)
+    data += file.read(1024)
+    assert [record[1] for record in struct.iter_unpack("<III", data)] == list(range(16))
+
+
+@rule("veventq.threads.poll")
+@pytest.mark.no_fail_nth("threads make the calls, not the test itself")
+def test_thread_that_polls_is_woken(
+    iommufd: Context, event_file: EventFile, programs: Callable[..., list[Program]]
+) -> None:
+    waiter = Program()
+    buffer = iommufd.put(struct.pack("<iHHqq", event_file.fd, READABLE, 0, 5, 0))
+    call = waiter.syscall("ppoll", buffer, 1, buffer + 8, 0, 0)
+    woken = iommufd.process.run_parallel([waiter, *programs(1, 1)])[0]
+    assert woken[call.index].ret == 1
+    assert woken[call.index].ns < 4_000_000_000

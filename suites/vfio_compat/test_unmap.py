@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""VFIO_IOMMU_UNMAP_DMA."""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas
+    from pytest_iommufd.iommufd.vfio import VfioContainer
+    from pytest_iommufd.rules.expectation import Expectation
+
+MINIMUM = 24
+MAX = 2**64 - 1
+GET_DIRTY_BITMAP, ALL = 1, 2
+NEEDS_PINS = 1
+
+
+def size_after(expected: Expectation) -> int:
+    """Return the struct's size as a failed call left it."""
+    assert expected.error
+    assert expected.error.struct
+    return int(expected.error.struct["size"])
+
+
+@rule("vfio_compat.unmap.accepted")
+@pytest.mark.parametrize("kind", ["type1", "type1v2"])
+def test_unmap(
+    expected: Expectation,
+    start: int,
+    buffer: Buffer,
+    kind: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    container = request.getfixturevalue(kind)
+    for place in (0, 1, 2):
+        container.map_dma(start + place * buffer.size, buffer, buffer.size)
+    with expected:
+        assert container.unmap_dma(start, 2 * buffer.size) == 2 * buffer.size
+    assert container.unmap_all() == buffer.size
+
+
+@rule("vfio_compat.unmap.argsz")
+def test_argsz_below_the_least(expected: Expectation, container: VfioContainer) -> None:
+    for argsz in (0, 1, MINIMUM - 1):
+        with expected:
+            container.unmap_dma(0, 4096, argsz=argsz)
+
+
+@rule("vfio_compat.unmap.unknown_flag")
+def test_unknown_flag(
+    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer
+) -> None:
+    container.map_dma(start, buffer, buffer.size)
+    for bit in range(2, 32):
+        with expected:
+            container.unmap_dma(start, buffer.size, flags=1 << bit)
+    assert container.unmap_all() == buffer.size
+
+
+@rule("vfio_compat.unmap.dirty_bitmap")
+@pytest.mark.parametrize("flags", [GET_DIRTY_BITMAP, GET_DIRTY_BITMAP | ALL])
+def test_dirty_bitmap(
+    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer, flags: int
+) -> None:
+    container.map_dma(start, buffer, buffer.size)
+    with expected:
+        container.unmap_dma(start, buffer.size, flags=flags)
+
+
+@rule("vfio_compat.unmap.checked_first")
+def test_argsz_and_flags_are_told_first(expected: Expectation, vfio: VfioContainer) -> None:
+    for wrong in ({"argsz": 1}, {"flags": 1 << 31}):
+        with expected:
+            vfio.unmap_dma(0, 4096, **wrong)
+
+
+@rule("vfio_compat.unmap.without_ioas")
+def test_unmap_without_ioas(expected: Expectation, vfio: VfioContainer) -> None:
+    for flags, size in ((0, 4096), (ALL, 0), (ALL, 4096)):
+        with expected:
+            vfio.unmap_dma(0, size, flags=flags)
+
+
+@rule("vfio_compat.unmap.pointer")
+def test_unmap_at_a_bad_pointer(
+    expected: Expectation, vfio: VfioContainer, unmapped: int, page_before_hole: Buffer
+) -> None:
+    for pointer in (0, unmapped, page_before_hole.address + page_before_hole.size - 16):
+        with expected:
+            vfio.ask("VFIO_IOMMU_UNMAP_DMA", pointer)
+
+
+@rule("vfio_compat.unmap.empty")
+def test_unmap_of_nothing_mapped(
+    expected: Expectation, with_device: VfioContainer, start: int, page_size: int
+) -> None:
+    with expected:
+        assert with_device.unmap_dma(start, page_size) == 0
+    with expected:
+        assert with_device.unmap_all() == 0
+
+
+@rule("vfio_compat.unmap.length_zero")
+def test_unmap_of_no_length(
+    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer
+) -> None:
+    container.map_dma(start, buffer, buffer.size)
+    with expected:
+        container.unmap_dma(start, 0)
+
+
+@rule("vfio_compat.unmap.overflow")
+def test_unmap_too_far(expected: Expectation, container: VfioContainer, page_size: int) -> None:
+    with expected:
+        container.unmap_dma(MAX - page_size + 1, 2 * page_size)
+    assert size_after(expected) == 0
+
+
+@rule("vfio_compat.unmap.all")
+def test_unmap_all(
+    expected: Expectation, with_device: VfioContainer, start: int, buffer: Buffer
+) -> None:
+    for place in (0, 3):
+        with_device.map_dma(start + place * buffer.size, buffer, buffer.size)
+    with expected:
+        assert with_device.unmap_all() == 2 * buffer.size
+    assert with_device.unmap_all() == 0
+
+
+@rule("vfio_compat.unmap.all_operands")
+@pytest.mark.parametrize(("iova", "size"), [(1, 0), (0, 1), (4096, 4096), (1 << 63, 0)])
+def test_unmap_all_with_operands(
+    expected: Expectation,
+    container: VfioContainer,
+    start: int,
+    buffer: Buffer,
+    iova: int,
+    size: int,
+) -> None:
+    container.map_dma(start, buffer, buffer.size)
+    with expected:
+        container.unmap_dma(iova, size, flags=ALL)
+    assert size_after(expected) == size
+    assert container.unmap_all() == buffer.size
+
+
+@rule("vfio_compat.unmap.unwritable")
+@pytest.mark.parametrize("flags", [0, ALL])
+def test_unmap_struct_cannot_be_written(
+    expected: Expectation,
+    iommufd: Context,
+    with_device: VfioContainer,
+    start: int,
+    buffer: Buffer,
+    page_before_hole: Buffer,
+    flags: int,
+) -> None:
+    with_device.map_dma(start, buffer, buffer.size)
+    iova, size = (0, 0) if flags else (start, buffer.size)
+    struct = iommufd.uapi.struct(
+        "vfio_iommu_type1_dma_unmap", argsz=MINIMUM, flags=flags, iova=iova, size=size
+    )
+    page_before_hole.write(bytes(struct))
+    page_before_hole.protect(mmap.PROT_READ, size=page_before_hole.size)
+    with expected:
+        with_device.ask("VFIO_IOMMU_UNMAP_DMA", page_before_hole.address)
+    assert with_device.unmap_all() == 0
+
+
+@rule("vfio_compat.unmap.native_mapping")
+def test_unmap_of_what_iommufd_mapped(
+    expected: Expectation, container: VfioContainer, ioas: Ioas, start: int, buffer: Buffer
+) -> None:
+    ioas.map(buffer, iova=start)
+    with expected:
+        assert container.unmap_dma(start, buffer.size) == buffer.size
+
+
+# ---- parts of a mapping ----
+
+
+@rule("vfio_compat.unmap.split_type1v2")
+@pytest.mark.parametrize("where", ["first", "middle", "last"])
+def test_part_of_a_mapping_of_type1v2(
+    expected: Expectation,
+    type1v2: VfioContainer,
+    start: int,
+    buffer: Buffer,
+    page_size: int,
+    where: str,
+) -> None:
+    type1v2.map_dma(start, buffer, buffer.size)
+    offset = {"first": 0, "middle": 4 * page_size, "last": buffer.size - page_size}[where]
+    with expected:
+        type1v2.unmap_dma(start + offset, page_size)
+    assert size_after(expected) == 0
+    assert type1v2.unmap_all() == buffer.size
+
+
+@rule("vfio_compat.unmap.split_type1")
+@pytest.mark.parametrize("where", ["first", "middle", "last"])
+def test_part_of_a_mapping_of_type1(
+    expected: Expectation,
+    type1: VfioContainer,
+    start: int,
+    buffer: Buffer,
+    page_size: int,
+    where: str,
+) -> None:
+    type1.map_dma(start, buffer, buffer.size)
+    offset = {"first": 0, "middle": 4 * page_size, "last": buffer.size - page_size}[where]
+    with expected:
+        assert type1.unmap_dma(start + offset, page_size) == page_size
+    assert type1.unmap_all() == buffer.size - page_size
+
+
+@rule("vfio_compat.unmap.split_at_zero")
+def test_part_of_a_mapping_at_zero(
+    expected: Expectation, container: VfioContainer, buffer: Buffer, page_size: int
+) -> None:
+    container.set_iommu(container.uapi.VFIO_TYPE1_IOMMU)
+    container.map_dma(0, buffer, buffer.size)
+    with expected:
+        assert container.unmap_dma(0, page_size) == page_size
+    assert container.unmap_all() == buffer.size - page_size
+
+
+@rule("vfio_compat.unmap.split_huge")
+def test_parts_of_huge_pages(
+    expected: Expectation, type1: VfioContainer, start: int, huge_buffer: Buffer
+) -> None:
+    type1.map_dma(start, huge_buffer, huge_buffer.size)
+    part = huge_buffer.size // 16
+    for place in (3, 0, 15, 8, *(set(range(16)) - {0, 3, 8, 15})):
+        with expected:
+            assert type1.unmap_dma(start + place * part, part) == part
+
+
+@rule("vfio_compat.unmap.split_huge_type1v2")
+def test_parts_of_huge_pages_of_type1v2(
+    expected: Expectation, type1v2: VfioContainer, start: int, huge_buffer: Buffer
+) -> None:
+    type1v2.map_dma(start, huge_buffer, huge_buffer.size)
+    part = huge_buffer.size // 16
+    for place in range(16):
+        with expected:
+            type1v2.unmap_dma(start + place * part, part)
+    assert type1v2.unmap_all() == huge_buffer.size
+
+
+@rule("vfio_compat.unmap.split_misaligned")
+def test_split_within_a_page(
+    expected: Expectation, type1: VfioContainer, start: int, buffer: Buffer, page_size: int
+) -> None:
+    type1.map_dma(start, buffer, buffer.size)
+    for iova, size in ((start + 512, page_size), (start, page_size + 512)):
+        with expected:
+            type1.unmap_dma(iova, size)
+    assert type1.unmap_all() == buffer.size
+
+
+@rule("vfio_compat.unmap.split_pinned")
+def test_split_of_what_an_access_pins(
+    expected: Expectation,
+    iommufd: Context,
+    type1: VfioContainer,
+    ioas: Ioas,
+    start: int,
+    buffer: Buffer,
+    page_size: int,
+) -> None:
+    type1.map_dma(start, buffer, buffer.size)
+    access = iommufd.test("create_access", ioas, create_access={"flags": NEEDS_PINS})
+    fd = access.create_access.out_access_fd
+    iommufd.test("access_pages", fd, access_pages={"iova": start, "length": page_size})
+    with expected:
+        type1.unmap_dma(start, page_size)
+    assert type1.unmap_all() == buffer.size

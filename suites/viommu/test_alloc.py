@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which calls make a vIOMMU, and what holds it."""
+
+from __future__ import annotations
+
+from errno import EFAULT, ENOENT
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import raises_errno, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, Ioas, MockDevice, Viommu
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+UNKNOWN = [0, 9999, 0x7FFF_FFFF, 0xFFFF_FFFF]
+NO_DEVICES = ["ioas", "parent_hwpt", "selftest_object", "fault_queue", "viommu", "vdevice"]
+NO_PAGING_HWPTS = ["ioas", "nested_hwpt", "viommu_hwpt", "viommu", "mock_device", "fault_queue"]
+BEYOND = 1 << 31
+
+
+@rule("viommu.size.below_minimum")
+@pytest.mark.parametrize("size", [0, 4, 20, 23])
+def test_size_below_the_minimum(
+    expected: Expectation, alloc: Callable[..., Viommu], size: int
+) -> None:
+    with expected:
+        alloc(size=size)
+
+
+@rule("viommu.size.first_version")
+@pytest.mark.parametrize("size", [24, 28, 32, 39, 40])
+def test_size_without_data(alloc: Callable[..., Viommu], parent_hwpt: Hwpt, size: int) -> None:
+    alloc(size=size).destroy()
+    parent_hwpt.destroy()
+
+
+@rule("viommu.size.cuts_data_uptr")
+def test_size_without_the_pointer(
+    expected: Expectation, alloc: Callable[..., Viommu], iommufd: Context
+) -> None:
+    with expected:
+        alloc(size=32, data_len=8, data_uptr=iommufd.put(bytes(8)))
+
+
+@rule("viommu.size.tail_zero")
+def test_tail_of_zeroes(alloc: Callable[..., Viommu]) -> None:
+    alloc(tail=bytes(8)).destroy()
+
+
+@rule("viommu.size.tail_nonzero")
+def test_tail_that_is_not_zero(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+    with expected:
+        alloc(tail=b"\0\0\0\1")
+
+
+@rule("viommu.flags")
+@pytest.mark.parametrize("bit", [0, 1, 15, 31])
+def test_flag(expected: Expectation, alloc: Callable[..., Viommu], bit: int) -> None:
+    with expected:
+        alloc(flags=1 << bit)
+
+
+@rule("viommu.flags.first")
+def test_flag_is_looked_at_first(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+    with expected:
+        alloc(flags=1, device=0, parent=0)
+
+
+@rule("viommu.type.default")
+def test_type_zero(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+    with expected:
+        alloc(type=0)
+
+
+@rule("viommu.type.default.first")
+def test_type_zero_is_looked_at_first(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+    with expected:
+        alloc(type=0, device=0, parent=0)
+
+
+@rule("viommu.type.unknown")
+@pytest.mark.parametrize("number", [1, 2, 3, 0xDEAD, 0xFFFF_FFFF])
+def test_type_that_the_driver_has_not(
+    expected: Expectation, alloc: Callable[..., Viommu], number: int
+) -> None:
+    with expected:
+        alloc(type=number)
+
+
+@rule("viommu.type.before_hwpt_id")
+def test_type_is_looked_at_before_the_parent(
+    expected: Expectation, alloc: Callable[..., Viommu]
+) -> None:
+    with expected:
+        alloc(type=1, parent=0)
+
+
+@rule("viommu.reserved")
+def test_reserved_is_ignored(alloc: Callable[..., Viommu]) -> None:
+    alloc(__reserved=0xFFFF_FFFF).destroy()
+
+
+@rule("viommu.dev_id.names_nothing")
+@pytest.mark.parametrize("number", UNKNOWN)
+def test_dev_id_names_nothing(
+    expected: Expectation, alloc: Callable[..., Viommu], number: int
+) -> None:
+    with expected:
+        alloc(device=number)
+
+
+@rule("viommu.dev_id.other_type")
+@pytest.mark.parametrize("kind", NO_DEVICES)
+def test_dev_id_of_another_type(
+    expected: Expectation,
+    alloc: Callable[..., Viommu],
+    kind: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    wrong = request.getfixturevalue(kind)
+    with expected:
+        alloc(device=wrong)
+
+
+@rule("viommu.dev_id.destroyed")
+def test_dev_id_of_a_destroyed_device(
+    expected: Expectation, alloc: Callable[..., Viommu], other_device: MockDevice
+) -> None:
+    other_device.destroy()
+    with expected:
+        alloc(device=other_device)
+
+
+@rule("viommu.dev_id.before_type")
+def test_dev_id_is_looked_at_before_the_type(
+    expected: Expectation, alloc: Callable[..., Viommu]
+) -> None:
+    with expected:
+        alloc(device=0, type=1)
+
+
+@rule("viommu.hwpt_id.names_nothing")
+@pytest.mark.parametrize("number", UNKNOWN)
+def test_hwpt_id_names_nothing(
+    expected: Expectation, alloc: Callable[..., Viommu], number: int
+) -> None:
+    with expected:
+        alloc(parent=number)
+
+
+@rule("viommu.hwpt_id.other_type")
+@pytest.mark.parametrize("kind", NO_PAGING_HWPTS)
+def test_hwpt_id_of_another_type(
+    expected: Expectation,
+    alloc: Callable[..., Viommu],
+    kind: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    wrong = request.getfixturevalue(kind)
+    with expected:
+        alloc(parent=wrong)
+
+
+@rule("viommu.hwpt_id.destroyed")
+def test_hwpt_id_of_a_destroyed_hwpt(
+    expected: Expectation, alloc: Callable[..., Viommu], parent_hwpt: Hwpt
+) -> None:
+    parent_hwpt.destroy()
+    with expected:
+        alloc()
+
+
+@rule("viommu.hwpt_id.no_parent")
+@pytest.mark.parametrize("kind", ["hwpt", "auto_hwpt"])
+def test_hwpt_without_nest_parent(
+    expected: Expectation,
+    alloc: Callable[..., Viommu],
+    kind: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    wrong = request.getfixturevalue(kind)
+    with expected:
+        alloc(parent=wrong)
+
+
+@rule("viommu.hwpt_id.no_parent.before_data")
+def test_hwpt_without_nest_parent_is_told_before_the_data(
+    expected: Expectation, alloc: Callable[..., Viommu], hwpt: Hwpt, unmapped: int
+) -> None:
+    with expected:
+        alloc(parent=hwpt, data_len=24, data_uptr=unmapped)
+    hwpt.destroy()
+
+
+@rule("viommu.hwpt_id.of_another_device")
+def test_parent_may_be_of_another_device(
+    alloc: Callable[..., Viommu], other_device: MockDevice
+) -> None:
+    alloc(device=other_device).destroy()
+
+
+@rule("viommu.several")
+def test_several_on_a_parent(alloc: Callable[..., Viommu], parent_hwpt: Hwpt) -> None:
+    made = [alloc() for _ in range(3)]
+    assert len({one.id for one in made}) == 3
+    for one in made:
+        one.destroy()
+    parent_hwpt.destroy()
+
+
+# ---- a failed call ----
+
+
+@rule("viommu.undone.unwritable")
+@pytest.mark.parametrize("length", [0, 24], ids=["plain", "with_data"])
+def test_id_cannot_be_told(
+    expected: Expectation,
+    unwritable: Callable[..., None],
+    iommufd: Context,
+    uapi: Uapi,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    length: int,
+) -> None:
+    with expected:
+        unwritable(
+            "IOMMU_VIOMMU_ALLOC",
+            type=uapi.IOMMU_VIOMMU_TYPE_SELFTEST,
+            dev_id=mock_device,
+            hwpt_id=parent_hwpt,
+            data_len=length,
+            data_uptr=iommufd.put(bytes(24)),
+        )
+    parent_hwpt.destroy()
+
+
+@rule("viommu.undone.id_reused")
+def test_id_of_a_failed_call_is_given_again(alloc: Callable[..., Viommu], unmapped: int) -> None:
+    first = alloc()
+    first.destroy()
+    with raises_errno(EFAULT):
+        alloc(data_len=24, data_uptr=unmapped)
+    with raises_errno(ENOENT):
+        first.destroy()
+    assert alloc().id == first.id
+
+
+@rule("viommu.failure.lookup")
+@pytest.mark.parametrize("nth", [1, 2], ids=["device", "hwpt"])
+def test_lookup_fails(
+    expected: Expectation, alloc: Callable[..., Viommu], parent_hwpt: Hwpt, nth: int
+) -> None:
+    with expected:
+        alloc(fail_nth=nth)
+    parent_hwpt.destroy()
+
+
+@rule("viommu.failure.memory")
+@pytest.mark.parametrize("length", [0, 24], ids=["plain", "with_data"])
+def test_no_memory(
+    expected: Expectation,
+    alloc: Callable[..., Viommu],
+    iommufd: Context,
+    parent_hwpt: Hwpt,
+    length: int,
+) -> None:
+    with expected:
+        alloc(fail_nth=3, data_len=length, data_uptr=iommufd.put(bytes(24)))
+    parent_hwpt.destroy()
+
+
+# ---- what holds what ----
+
+
+@rule("viommu.lifetime.parent")
+def test_viommu_holds_its_parent(expected: Expectation, viommu: Viommu, parent_hwpt: Hwpt) -> None:
+    with expected:
+        parent_hwpt.destroy()
+    viommu.destroy()
+    parent_hwpt.destroy()
+
+
+@rule("viommu.lifetime.last")
+def test_parent_is_held_by_each(
+    expected: Expectation, alloc: Callable[..., Viommu], parent_hwpt: Hwpt
+) -> None:
+    first, second = alloc(), alloc()
+    first.destroy()
+    with expected:
+        parent_hwpt.destroy()
+    second.destroy()
+    parent_hwpt.destroy()
+
+
+@rule("viommu.lifetime.children")
+@pytest.mark.parametrize("kind", ["viommu_hwpt", "vdevice", "veventq", "hw_queue"])
+def test_viommu_is_held_by_what_is_made_of_it(
+    expected: Expectation, viommu: Viommu, kind: str, request: pytest.FixtureRequest
+) -> None:
+    child = request.getfixturevalue(kind)
+    with expected:
+        viommu.destroy()
+    if kind == "veventq":
+        child.close()
+    child.destroy()
+    viommu.destroy()
+
+
+@rule("viommu.lifetime.device_gone")
+def test_viommu_outlives_its_device(
+    alloc: Callable[..., Viommu], other_device: MockDevice, parent_hwpt: Hwpt
+) -> None:
+    made = alloc(device=other_device)
+    other_device.destroy()
+    made.destroy()
+    parent_hwpt.destroy()
+
+
+@rule("viommu.lifetime.context")
+def test_context_may_be_closed_with_all_of_it(
+    iommufd: Context, request: pytest.FixtureRequest, fault_queue: FaultQueue, ioas: Ioas
+) -> None:
+    made: list[Any] = [
+        request.getfixturevalue(kind)
+        for kind in ("viommu_hwpt", "vdevice", "veventq", "hw_queue", "nested_hwpt")
+    ]
+    assert len({one.id for one in (*made, fault_queue, ioas)}) == len(made) + 2
+    iommufd.close()

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The driver's data: how long it may be, and what comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+
+from .conftest import IN_DATA, Offered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Context, Hwpt, Viommu
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Struct
+
+
+@rule("viommu.data.length")
+@pytest.mark.parametrize("length", [1, 4, 7, 25, 32, 0xFFFF_FFFF])
+def test_data_too_short_or_too_long(
+    expected: Expectation,
+    alloc_with_data: Callable[..., tuple[Viommu, Struct]],
+    parent_hwpt: Hwpt,
+    length: int,
+) -> None:
+    with expected:
+        alloc_with_data(length)
+    parent_hwpt.destroy()
+
+
+@rule("viommu.data.echo")
+@pytest.mark.parametrize("length", [8, 12, 16, 20, 24])
+def test_data_comes_back(
+    alloc_with_data: Callable[..., tuple[Viommu, Struct]], length: int
+) -> None:
+    _, data = alloc_with_data(length)
+    assert (data.in_data, data.out_data) == (IN_DATA, IN_DATA)
+
+
+@rule("viommu.data.cut")
+@pytest.mark.parametrize("length", [8, 12, 16, 20])
+def test_data_comes_back_up_to_its_length(
+    alloc_with_data: Callable[..., tuple[Viommu, Struct]], length: int
+) -> None:
+    _, data = alloc_with_data(length)
+    whole = bytes(data)
+    assert whole[length:] == bytes([0, 0, 0, 0, 0, 0, 0, 0, 0x55, 0x55] + [0] * 6)[length - 8 :]
+
+
+@rule("viommu.data.unreadable")
+@pytest.mark.parametrize("where", ["null", "unmapped"])
+def test_data_cannot_be_read(
+    expected: Expectation,
+    alloc: Callable[..., Viommu],
+    parent_hwpt: Hwpt,
+    unmapped: int,
+    where: str,
+) -> None:
+    with expected:
+        alloc(data_len=24, data_uptr=0 if where == "null" else unmapped)
+    parent_hwpt.destroy()
+
+
+@rule("viommu.data.unwritable")
+def test_data_cannot_be_written(
+    expected: Expectation,
+    alloc: Callable[..., Viommu],
+    readonly: Callable[[bytes], int],
+    parent_hwpt: Hwpt,
+) -> None:
+    with expected:
+        alloc(data_len=24, data_uptr=readonly(bytes(24)))
+    parent_hwpt.destroy()
+
+
+@rule("viommu.data.none")
+@pytest.mark.parametrize("where", ["null", "unmapped"])
+def test_pointer_without_data(alloc: Callable[..., Viommu], unmapped: int, where: str) -> None:
+    alloc(data_len=0, data_uptr=0 if where == "null" else unmapped).destroy()
+
+
+@rule("viommu.data.offer")
+def test_data_says_what_can_be_mapped(offered: Offered, page_size: int) -> None:
+    assert offered.length == 2 * page_size
+    assert offered.offset
+    assert offered.offset % page_size == 0
+
+
+@rule("viommu.data.offers_differ")
+def test_each_viommu_has_its_own_offer(
+    offered: Offered, alloc_with_data: Callable[..., tuple[Viommu, Struct]]
+) -> None:
+    _, data = alloc_with_data()
+    assert abs(data.out_mmap_offset - offered.offset) >= offered.length
+
+
+@rule("viommu.data.offer_given_again")
+def test_offer_of_a_destroyed_viommu_is_given_again(
+    offered: Offered, alloc_with_data: Callable[..., tuple[Viommu, Struct]]
+) -> None:
+    offered.viommu.destroy()
+    _, data = alloc_with_data()
+    assert data.out_mmap_offset == offered.offset
+
+
+@rule("viommu.data.offer_undone")
+def test_offer_of_a_failed_call_is_given_again(
+    expected: Expectation,
+    iommufd: Context,
+    alloc: Callable[..., Viommu],
+    alloc_with_data: Callable[..., tuple[Viommu, Struct]],
+    readonly: Callable[[bytes], int],
+) -> None:
+    with expected:
+        alloc(data_len=24, data_uptr=readonly(bytes(24)))
+    _, data = alloc_with_data()
+    assert data.out_mmap_offset == iommufd.process.machine.hello.page_size
