@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import mmap
 from errno import ENOENT, EOPNOTSUPP
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -107,12 +106,6 @@ def other_iommufd(ledger: Ledger, uapi: Uapi) -> Context:
     for _ in range(20):
         context.ioas_alloc()
     return context
-
-
-@pytest.fixture
-def other_ioas(iommufd: Context) -> Ioas:
-    """An IOAS that no device is attached to."""
-    return iommufd.ioas_alloc()
 
 
 @pytest.fixture
@@ -248,25 +241,3 @@ def ioas_unpinnable(
 def ones(buffer: Buffer) -> int:
     """The address of memory that is not zero."""
     return buffer.write(b"\xff" * 64)
-
-
-@pytest.fixture
-def readonly(buffers: Callable[..., Buffer], page_size: int) -> Callable[[bytes], int]:
-    """Puts bytes into a page that is then read-only, and returns their address."""
-
-    def put(content: bytes) -> int:
-        page = buffers(page_size)
-        address = page.write(content)
-        page.protect(mmap.PROT_READ)
-        return address
-
-    return put
-
-
-@pytest.fixture
-def page_before_hole(buffers: Callable[..., Buffer], page_size: int) -> Buffer:
-    """A page of memory with one behind it that cannot be read."""
-    pages = buffers(2 * page_size)
-    pages.protect(PROT_NONE, page_size)
-    pages.size = page_size
-    return pages

@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What can be destroyed, and what is held by something else."""
+
+from __future__ import annotations
+
+from errno import EBUSY, ENOENT
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import IoctlError, raises_errno, rule
+from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.iommufd.access import Access
+from pytest_iommufd.iommufd.uffd import FaultingPage
+
+from .test_ids import FREE, FREE_NESTING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import (
+        Buffer,
+        Context,
+        FaultQueue,
+        Hwpt,
+        HwptType,
+        Ioas,
+        MockDevice,
+        Viommu,
+    )
+    from pytest_iommufd.iommufd.object import IommufdObject
+    from pytest_iommufd.iommufd.veventq import Veventq
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+# Fixtures: what holds, what is held.
+HOLDERS = [
+    ("device_on_other_ioas", "other_ioas"),
+    ("other_hwpt", "other_ioas"),
+    ("access", "other_ioas"),
+    ("nested_hwpt", "parent_hwpt"),
+    ("device_on_hwpt", "hwpt"),
+    ("device_on_parent", "parent_hwpt"),
+    ("device_on_nested", "nested_hwpt"),
+    ("fault_hwpt", "closed_queue"),
+    ("fault_hwpt", "parent_hwpt"),
+]
+HOLDERS_NESTING = [
+    ("viommu", "parent_hwpt"),
+    ("viommu_hwpt", "viommu"),
+    ("vdevice", "viommu"),
+    ("closed_veventq", "viommu"),
+    ("hw_queue", "viommu"),
+]
+# Neither holds the other.
+STRANGERS = [
+    ("hwpt", "parent_hwpt"),
+    ("hwpt", "selftest"),
+    ("nested_hwpt", "selftest"),
+    ("closed_queue", "hwpt"),
+    ("ioas", "other_ioas"),
+    ("access", "hwpt"),
+]
+
+
+EVENTFD = 290  # the number of eventfd2(2), x86-64
+
+
+def _end(target: Any) -> None:
+    if isinstance(target, Access):
+        target.close()
+    else:
+        target.destroy()
+
+
+@rule("destroy.free")
+@pytest.mark.parametrize("kind", FREE)
+@pytest.mark.usefixtures("iommufd")
+def test_free(kind: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(kind).destroy()
+
+
+@rule("destroy.free.nesting")
+@pytest.mark.parametrize("kind", FREE_NESTING)
+@pytest.mark.usefixtures("iommufd")
+def test_free_nesting(kind: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(kind).destroy()
+
+
+@rule("destroy.device")
+def test_device(expected: Expectation, mock_device: MockDevice) -> None:
+    for _ in range(2):
+        with expected:
+            mock_device.context.destroy(mock_device.id)
+
+
+@rule("destroy.device.changes_nothing")
+def test_device_stays(expected: Expectation, mock_device: MockDevice, ioas: Ioas) -> None:
+    with expected:
+        mock_device.context.destroy(mock_device.id)
+    mock_device.get_hw_info()
+    mock_device.replace(mock_device.context.hwpt_alloc(mock_device, ioas))
+    mock_device.destroy()
+
+
+@rule("destroy.device.gone")
+def test_device_is_gone(expected: Expectation, mock_device: MockDevice) -> None:
+    mock_device.destroy()
+    for number in (mock_device.id, mock_device.hwpt.id):
+        with expected:
+            mock_device.context.destroy(number)
+
+
+@rule("destroy.access")
+def test_access(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
+    access = ioas.create_access()
+    for _ in range(2):
+        with expected:
+            iommufd.destroy(ioas.id + 1)
+    access.close()
+
+
+@rule("destroy.access.gone")
+def test_access_is_gone(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
+    ioas.create_access().close()
+    with expected:
+        iommufd.destroy(ioas.id + 1)
+
+
+@rule("destroy.auto_hwpt")
+def test_automatic_hwpt(expected: Expectation, mock_devices: Callable[..., MockDevice]) -> None:
+    devices = [mock_devices(), mock_devices()]
+    for device in devices:
+        with expected:
+            device.hwpt.destroy()
+        device.destroy()
+    with raises_errno(ENOENT):
+        devices[0].hwpt.destroy()
+
+
+# ---- what holds what ----
+
+
+@rule("destroy.held")
+@pytest.mark.parametrize(("holder", "held"), HOLDERS)
+@pytest.mark.usefixtures("iommufd")
+def test_held(
+    expected: Expectation, holder: str, held: str, request: pytest.FixtureRequest
+) -> None:
+    holding = request.getfixturevalue(holder)
+    target = request.getfixturevalue(held)
+    with expected:
+        target.destroy()
+    _end(holding)
+    target.destroy()
+
+
+@rule("destroy.held.nesting")
+@pytest.mark.parametrize(("holder", "held"), HOLDERS_NESTING)
+@pytest.mark.usefixtures("iommufd")
+def test_held_nesting(
+    expected: Expectation, holder: str, held: str, request: pytest.FixtureRequest
+) -> None:
+    holding = request.getfixturevalue(holder)
+    target = request.getfixturevalue(held)
+    with expected:
+        target.destroy()
+    holding.destroy()
+    target.destroy()
+
+
+@rule("destroy.held.file")
+def test_file_of_a_fault_queue(expected: Expectation, fault_queue: FaultQueue) -> None:
+    with expected:
+        fault_queue.destroy()
+    fault_queue.close()
+    fault_queue.destroy()
+
+
+@rule("destroy.held.veventq_file")
+def test_file_of_a_veventq(expected: Expectation, veventq: Veventq) -> None:
+    with expected:
+        veventq.destroy()
+    veventq.close()
+    veventq.destroy()
+
+
+@rule("destroy.held.changes_nothing")
+def test_held_stays(
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
+) -> None:
+    for _ in range(5):
+        with expected:
+            ioas.destroy()
+    ioas.map(buffer)
+    mock_device.destroy()
+    ioas.destroy()
+
+
+@rule("destroy.held.each")
+def test_held_by_several(
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
+) -> None:
+    nested = [iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid()) for _ in range(3)]
+    holders: list[IommufdObject] = [*nested, iommufd.mock_device(parent_hwpt)]
+    for holder in holders:
+        with expected:
+            parent_hwpt.destroy()
+        holder.destroy()
+    parent_hwpt.destroy()
+
+
+@rule("destroy.held.refused_call")
+def test_refused_calls_hold_nothing(
+    iommufd: Context, mock_device: MockDevice, other_ioas: Ioas, hwpt: Hwpt
+) -> None:
+    for call in (
+        lambda: iommufd.hwpt_alloc(mock_device, other_ioas, flags=1 << 31),
+        lambda: iommufd.hwpt_alloc(mock_device, hwpt),
+        lambda: iommufd.hwpt_alloc(9999, hwpt),
+        lambda: other_ioas.unmap(0x1000, 0x1000),
+        lambda: mock_device.replace(9999),
+        lambda: iommufd.ioctl("IOMMU_GET_HW_INFO", dev_id=hwpt),
+        lambda: iommufd.ioctl("IOMMU_HWPT_SET_DIRTY_TRACKING", hwpt_id=hwpt),
+    ):
+        with pytest.raises(IoctlError):
+            call()
+    for target in (other_ioas, hwpt, mock_device):
+        target.destroy()
+
+
+def _during_alloc(
+    iommufd: Context, device: int, pt: int, hwpt_type: HwptType, target: int, *, wait: bool
+) -> tuple[int, int]:
+    """Destroy something while a nested HWPT is being made; returns the errnos of both calls.
+
+    Args:
+        iommufd: the context.
+        device: what the HWPT is made for.
+        pt: what it is made of.
+        hwpt_type: its data.
+        target: what is destroyed.
+        wait: whether the HWPT is made without waiting for the other call to return.
+    """
+    uapi, process = iommufd.uapi, iommufd.process
+    data = hwpt_type.valid()
+    page = FaultingPage(process, process.machine.hello.page_size, data.content)
+    fields = {"dev_id": device, "pt_id": pt, "data_type": data.type, "data_uptr": page.address}
+    size = uapi.sizeof("iommu_hwpt_alloc")
+    given = uapi.struct("iommu_hwpt_alloc", size=size, data_len=len(data.content), **fields)
+    alloc, filler, destroyer = Program(), Program(), Program()
+    number = uapi.ioctl("hwpt_alloc").number
+    made = alloc.syscall("ioctl", iommufd.fd, number, iommufd.put(bytes(given)))
+    page.wait(filler)
+    gone = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=target)))
+    caller = destroyer if wait else filler
+    if wait:
+        go = process.checked(EVENTFD, 0, 0)
+        one = iommufd.put((1).to_bytes(8, "little"))
+        filler.syscall("write", go, one, 8)
+        destroyer.syscall("read", go, iommufd.put(bytes(8)), 8)
+    destroyed = caller.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, gone)
+    page.fill(filler)
+    programs = [alloc, filler, destroyer]
+    results = process.run_parallel(programs[: 3 if wait else 2], during="HWPT_ALLOC and DESTROY")
+    return results[0][made.index].errno, results[programs.index(caller)][destroyed.index].errno
+
+
+@rule("destroy.held.by_a_call")
+def test_used_by_a_call(
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
+) -> None:
+    made, gone = _during_alloc(
+        iommufd, mock_device.id, parent_hwpt.id, hwpt_type, parent_hwpt.id, wait=False
+    )
+    with expected:
+        if gone:
+            raise IoctlError(gone, "IOMMU_DESTROY", None)
+    assert made == 0
+
+
+@rule("destroy.waits")
+def test_device_used_by_a_call(
+    iommufd: Context, other_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType
+) -> None:
+    made, gone = _during_alloc(
+        iommufd,
+        other_device.id,
+        parent_hwpt.id,
+        hwpt_type,
+        other_device.selftest.id,
+        wait=True,
+    )
+    assert gone == 0
+    assert made == 0
+    with raises_errno(ENOENT):
+        other_device.destroy()
+
+
+@rule("destroy.not_held")
+@pytest.mark.parametrize(("one", "other"), STRANGERS)
+@pytest.mark.parametrize("swapped", [False, True], ids=["as_made", "swapped"])
+@pytest.mark.usefixtures("iommufd")
+def test_not_held(one: str, other: str, request: pytest.FixtureRequest, *, swapped: bool) -> None:
+    pair = [request.getfixturevalue(one), request.getfixturevalue(other)]
+    for target in reversed(pair) if swapped else pair:
+        _end(target)
+
+
+@rule("destroy.not_held.nesting")
+def test_device_of_a_vdevice(
+    mock_device: MockDevice, viommu: Viommu, vdevice: IommufdObject
+) -> None:
+    mock_device.destroy()
+    viommu.destroy()
+    with raises_errno(ENOENT):
+        vdevice.destroy()
+
+
+@rule("destroy.race")
+@pytest.mark.parametrize("kind", ["ioas", "hwpt", "selftest"])
+def test_threads(
+    expected: Expectation,
+    iommufd: Context,
+    kind: str,
+    uapi: Uapi,
+    request: pytest.FixtureRequest,
+) -> None:
+    target: IommufdObject = request.getfixturevalue(kind)
+    programs = []
+    for _ in range(4):
+        program = Program()
+        given = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=target.id)))
+        program.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, given)
+        programs.append(program)
+    results = iommufd.process.run_parallel(programs)
+    errnos = sorted(result[0].errno for result in results)
+    assert errnos[0] == 0
+    assert set(errnos[1:]) <= {ENOENT, EBUSY}
+    assert 0 not in errnos[1:]
+    with expected:
+        target.destroy()

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which ids name something."""
+
+from __future__ import annotations
+
+from errno import ENOENT
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import IoctlError, raises_errno, rule
+from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.iommufd.uffd import FaultingPage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptType, Ioas, MockDevice, Viommu
+    from pytest_iommufd.iommufd.object import IommufdObject
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+FREE = ["ioas", "hwpt", "parent_hwpt", "nested_hwpt", "closed_queue", "selftest"]
+FREE_NESTING = ["viommu", "vdevice", "closed_veventq", "hw_queue", "viommu_hwpt"]
+
+
+@rule("destroy.id")
+@pytest.mark.parametrize("number", [0, 9999, (1 << 31) - 1, 1 << 31, 0xFFFF_FFFF], ids=hex)
+@pytest.mark.parametrize("objects", [0, 3])
+def test_id_that_names_nothing(
+    expected: Expectation, iommufd: Context, number: int, objects: int
+) -> None:
+    for _ in range(objects):
+        iommufd.ioas_alloc()
+    with expected:
+        iommufd.destroy(number)
+
+
+@rule("destroy.id")
+def test_next_id(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
+    with expected:
+        iommufd.destroy(ioas.id + 1)
+
+
+@rule("destroy.twice")
+@pytest.mark.parametrize("kind", FREE)
+@pytest.mark.usefixtures("iommufd")
+def test_twice(expected: Expectation, kind: str, request: pytest.FixtureRequest) -> None:
+    target: IommufdObject = request.getfixturevalue(kind)
+    target.destroy()
+    for _ in range(2):
+        with expected:
+            target.destroy()
+
+
+@rule("destroy.twice.nesting")
+@pytest.mark.parametrize("kind", FREE_NESTING)
+@pytest.mark.usefixtures("iommufd")
+def test_twice_nesting(expected: Expectation, kind: str, request: pytest.FixtureRequest) -> None:
+    target: IommufdObject = request.getfixturevalue(kind)
+    target.destroy()
+    for _ in range(2):
+        with expected:
+            target.destroy()
+
+
+@rule("destroy.other_context")
+def test_id_of_another_context(
+    expected: Expectation, iommufd: Context, other_iommufd: Context
+) -> None:
+    last = [iommufd.ioas_alloc() for _ in range(3)][-1]
+    other_iommufd.ioas_alloc()
+    with expected:
+        other_iommufd.destroy(last)
+    last.destroy()
+
+
+@rule("destroy.id.first")
+def test_first_id(iommufd: Context, other_iommufd: Context) -> None:
+    assert iommufd.ioas_alloc().id == other_iommufd.ioas_alloc().id == 1
+
+
+@rule("destroy.id.order")
+def test_ids_in_order(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> None:
+    order = [ioas.id, mock_device.selftest.id, mock_device.id, mock_device.hwpt.id]
+    order += [iommufd.hwpt_alloc(mock_device, ioas).id, iommufd.fault_queue_alloc().id]
+    assert order == [1, 2, 3, 4, 5, 6]
+
+
+@rule("destroy.id.lowest")
+def test_lowest_id_first(iommufd: Context) -> None:
+    made = [iommufd.ioas_alloc() for _ in range(6)]
+    for number in (4, 1, 3):
+        made[number].destroy()
+    assert [iommufd.ioas_alloc().id for _ in range(4)] == [2, 4, 5, 7]
+
+
+@rule("destroy.id.other_type")
+def test_id_for_another_kind(
+    expected: Expectation, iommufd: Context, other_ioas: Ioas, mock_device: MockDevice, ioas: Ioas
+) -> None:
+    other_ioas.destroy()
+    made = iommufd.hwpt_alloc(mock_device, ioas)
+    assert made.id == other_ioas.id
+    with expected:
+        other_ioas.unmap_all()
+    made.destroy()
+
+
+@rule("destroy.id.failed")
+def test_id_of_what_was_not_made(
+    iommufd: Context, ioas: Ioas, unwritable: Callable[..., None]
+) -> None:
+    with pytest.raises(IoctlError):
+        unwritable("IOMMU_IOAS_ALLOC")
+    assert iommufd.ioas_alloc().id == ioas.id + 1
+
+
+@rule("destroy.id.tombstone")
+def test_id_of_a_vdevice_without_device(
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, vdevice: IommufdObject
+) -> None:
+    mock_device.destroy()
+    with expected:
+        vdevice.destroy()
+    assert vdevice.id not in [iommufd.ioas_alloc().id for _ in range(10)]
+    with expected:
+        vdevice.destroy()
+
+
+@rule("destroy.id.tombstone")
+def test_id_of_a_vdevice_that_was_destroyed(
+    expected: Expectation, mock_device: MockDevice, viommu: Viommu, vdevice: IommufdObject
+) -> None:
+    vdevice.destroy()
+    with expected:
+        vdevice.destroy()
+    assert viommu.vdevice_alloc(mock_device).id == vdevice.id
+
+
+@rule("destroy.unfinished")
+def test_object_that_is_not_made_yet(
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    parent_hwpt: Hwpt,
+    hwpt_type: HwptType,
+    page_size: int,
+    uapi: Uapi,
+) -> None:
+    before = iommufd.ioas_alloc()
+    before.destroy()
+    data = hwpt_type.valid()
+    page = FaultingPage(iommufd.process, page_size, data.content)
+    fields = {"dev_id": mock_device.id, "pt_id": parent_hwpt.id, "data_type": data.type}
+    fields |= {"data_len": len(data.content), "data_uptr": page.address}
+    size = uapi.sizeof("iommu_hwpt_alloc")
+    at = iommufd.put(bytes(uapi.struct("iommu_hwpt_alloc", size=size, **fields)))
+    alloc, other = Program(), Program()
+    made = alloc.syscall("ioctl", iommufd.fd, uapi.ioctl("hwpt_alloc").number, at)
+    page.wait(other)
+    gone = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=before.id)))
+    destroyed = other.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, gone)
+    page.fill(other)
+    results = iommufd.process.run_parallel([alloc, other], during="HWPT_ALLOC and DESTROY")
+    with expected:
+        if number := results[1][destroyed.index].errno:
+            raise IoctlError(number, "IOMMU_DESTROY", None)
+    assert results[0][made.index].errno == 0
+    before.destroy()
+
+
+@rule("destroy.unwritable")
+def test_struct_cannot_be_written(
+    ioas: Ioas, unwritable: Callable[..., None], iommufd: Context
+) -> None:
+    unwritable("IOMMU_DESTROY", id=ioas)
+    with raises_errno(ENOENT):
+        iommufd.destroy(ioas)

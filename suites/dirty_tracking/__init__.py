@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""IOMMU_HWPT_SET_DIRTY_TRACKING and IOMMU_HWPT_GET_DIRTY_BITMAP."""

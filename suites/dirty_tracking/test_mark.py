@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""DIRTY of iommufd_test, which stands for a device that writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+
+from .conftest import MOCK_PAGE, PAGE
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd import Hwpt
+    from pytest_iommufd.rules.expectation import Expectation
+
+    from .conftest import Tracked
+
+MOST = 1 << 27
+NO_HWPT = ["other_ioas", "mock_device", "nested_hwpt", "fault_queue"]
+WRONG = {
+    "page_size_zero": {"page_size": 0},
+    "length_zero": {"length": 0},
+    "iova_unaligned": {"iova": (1 << 24) + 1024},
+    "length_unaligned": {"length": PAGE + 1024},
+    "no_bitmap": {"bitmap": 0},
+}
+
+
+@rule("dirty_tracking.mark.range")
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_wrong_range(expected: Expectation, tracked: Tracked, wrong: dict[str, int]) -> None:
+    given = {"iova": tracked.iova, "length": PAGE, "page_size": MOCK_PAGE}
+    with expected:
+        tracked.hwpt.mark_dirty(**(given | {"bitmap": tracked.bitmap.address} | wrong))
+
+
+@rule("dirty_tracking.mark.too_many")
+def test_too_many_bits(expected: Expectation, tracked: Tracked) -> None:
+    length = (MOST + 1) * MOCK_PAGE
+    with expected:
+        tracked.hwpt.mark_dirty(tracked.iova, length, MOCK_PAGE, tracked.bitmap)
+
+
+@rule("dirty_tracking.mark.hwpt_id")
+@pytest.mark.parametrize("wrong", [0, 9999])
+def test_id_that_names_nothing(expected: Expectation, dirty_hwpt: Hwpt, wrong: int) -> None:
+    dirty_hwpt.id = wrong
+    with expected:
+        dirty_hwpt.mark_dirty(1 << 24, PAGE, MOCK_PAGE, 1)
+
+
+@rule("dirty_tracking.mark.hwpt_id")
+@pytest.mark.parametrize("kind", NO_HWPT)
+def test_id_of_something_else(
+    expected: Expectation, dirty_hwpt: Hwpt, kind: str, request: pytest.FixtureRequest
+) -> None:
+    dirty_hwpt.id = request.getfixturevalue(kind).id
+    with expected:
+        dirty_hwpt.mark_dirty(1 << 24, PAGE, MOCK_PAGE, 1)
+
+
+@rule("dirty_tracking.mark.off")
+def test_tracking_is_off(expected: Expectation, untracked: Tracked) -> None:
+    with expected:
+        untracked.mark(0)
+
+
+@rule("dirty_tracking.mark.not_tracking")
+@pytest.mark.parametrize("kind", ["hwpt", "auto_hwpt", "parent_hwpt"])
+def test_hwpt_without_tracking(
+    expected: Expectation, tracked: Tracked, kind: str, request: pytest.FixtureRequest
+) -> None:
+    wrong: Hwpt = request.getfixturevalue(kind)
+    with expected:
+        wrong.mark_dirty(tracked.iova, PAGE, MOCK_PAGE, tracked.bitmap)
+
+
+@rule("dirty_tracking.mark.unreadable")
+def test_bitmap_that_is_not_there(expected: Expectation, tracked: Tracked, unmapped: int) -> None:
+    for at in (unmapped, unmapped - 1):
+        with expected:
+            tracked.hwpt.mark_dirty(tracked.iova, tracked.length, MOCK_PAGE, at)
+    assert tracked.read() == set()
+
+
+@rule("dirty_tracking.mark.counts")
+@pytest.mark.parametrize("pages", [(), (0,), (1, 2, 3, 15), tuple(range(16))], ids=str)
+def test_count(tracked: Tracked, pages: tuple[int, ...]) -> None:
+    assert tracked.mark(*pages) == 2 * len(pages)
+    assert tracked.mark(*pages, half=1) == len(pages)
+
+
+@rule("dirty_tracking.mark.unmapped")
+def test_unmapped_pages(tracked: Tracked) -> None:
+    tracked.length *= 2
+    assert tracked.mark(15, 16, 20) == 2
+
+
+@rule("dirty_tracking.mark.unmapped_counted")
+def test_unmapped_pages_are_counted(tracked: Tracked) -> None:
+    tracked.length *= 2
+    assert tracked.mark(15, 16, 20) == 6
+    assert tracked.read() == {15}

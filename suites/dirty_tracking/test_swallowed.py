@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What IOMMU_HWPT_GET_DIRTY_BITMAP does not tell, and that it does not say so."""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+
+from .conftest import PAGE, from_bitmap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer
+
+    from .conftest import Tracked
+
+NO_CLEAR = 1
+WHERE = ["null", "unmapped", "not_of_a_process"]
+
+
+@pytest.fixture(params=WHERE)
+def nowhere(request: pytest.FixtureRequest, unmapped: int) -> int:
+    """Addresses that cannot be written, one after the other."""
+    return {"null": 0, "unmapped": unmapped, "not_of_a_process": 1 << 63}[request.param]
+
+
+def _get(tracked: Tracked, at: int, flags: int = 0) -> None:
+    tracked.hwpt.get_dirty_bitmap(tracked.iova, tracked.length, PAGE, at, flags=flags)
+
+
+@rule("dirty_tracking.get.unmapped")
+def test_nothing_mapped(tracked: Tracked) -> None:
+    tracked.ioas.unmap_all()
+    assert tracked.read() == set()
+
+
+@rule("dirty_tracking.get.hole")
+@pytest.mark.parametrize("gap", [1, 100])
+def test_hole(tracked: Tracked, buffer: Buffer, gap: int) -> None:
+    tracked.ioas.map(buffer, iova=tracked.iova + tracked.length + gap * PAGE)
+    tracked.length = 2 * tracked.length + gap * PAGE
+    tracked.mark(3, 16 + gap)
+    assert tracked.read() == {3}
+    behind = tracked.iova + (16 + gap) * PAGE
+    assert tracked.read(iova=behind, length=PAGE) == {0}
+
+
+@rule("dirty_tracking.get.hole")
+def test_hole_at_the_end(tracked: Tracked) -> None:
+    tracked.mark(3)
+    assert tracked.read(length=2 * tracked.length) == {3}
+
+
+@rule("dirty_tracking.get.hole.first")
+def test_hole_at_the_beginning(tracked: Tracked) -> None:
+    tracked.ioas.map(tracked.bitmap, PAGE, iova=tracked.iova + 100 * PAGE)
+    tracked.mark(3)
+    start, length = tracked.iova + tracked.length, tracked.length
+    assert tracked.read(iova=start, length=100 * PAGE - length) == set()
+    assert tracked.read() == {3}
+
+
+@rule("dirty_tracking.get.outside")
+@pytest.mark.parametrize("iova", [0, 0x1000, 1 << 31, 1 << 62], ids=hex)
+def test_outside_the_aperture(tracked: Tracked, iova: int) -> None:
+    assert tracked.read(iova=iova) == set()
+
+
+@rule("dirty_tracking.get.never_on")
+@pytest.mark.parametrize("flags", [0, NO_CLEAR], ids=["clear", "no_clear"])
+def test_never_switched_on(untracked: Tracked, flags: int) -> None:
+    assert untracked.read(flags=flags) == set()
+
+
+@rule("dirty_tracking.get.off")
+def test_switched_off(tracked: Tracked) -> None:
+    tracked.mark(3)
+    tracked.hwpt.set_dirty_tracking(enable=False)
+    assert tracked.read() == set()
+
+
+@rule("dirty_tracking.get.off.told")
+def test_switched_off_tells(tracked: Tracked) -> None:
+    tracked.mark(3)
+    tracked.hwpt.set_dirty_tracking(enable=False)
+    assert tracked.read() == {3}
+    assert tracked.read() == set()
+
+
+@rule("dirty_tracking.get.unwritable")
+def test_bitmap_that_is_not_there(tracked: Tracked, nowhere: int) -> None:
+    tracked.mark(3)
+    _get(tracked, nowhere)
+
+
+@rule("dirty_tracking.get.unwritable")
+def test_bitmap_that_is_read_only(tracked: Tracked, readonly: Callable[[bytes], int]) -> None:
+    tracked.mark(3)
+    at = readonly(bytes(8))
+    _get(tracked, at)
+    assert tracked.hwpt.context.process.read(at, 8) == bytes(8)
+
+
+@rule("dirty_tracking.get.unwritable.forgotten")
+def test_bits_without_a_bitmap_are_lost(tracked: Tracked, nowhere: int) -> None:
+    tracked.mark(3)
+    _get(tracked, nowhere)
+    assert tracked.read() == set()
+
+
+@rule("dirty_tracking.get.unwritable.no_clear")
+def test_bits_without_a_bitmap_are_kept(tracked: Tracked, nowhere: int) -> None:
+    tracked.mark(3)
+    _get(tracked, nowhere, NO_CLEAR)
+    assert tracked.read() == {3}
+
+
+@rule("dirty_tracking.get.unwritable.part")
+def test_half_of_the_bitmap(tracked: Tracked) -> None:
+    tracked.mark(3, 7, 8, 12)
+    tracked.bitmap.write(bytes(2 * PAGE))
+    tracked.bitmap.protect(mmap.PROT_READ, PAGE, PAGE)
+    _get(tracked, tracked.bitmap.address + PAGE - 1)
+    assert from_bitmap(tracked.bitmap.read(2, PAGE - 1)) == {3, 7}
+    tracked.bitmap.protect(mmap.PROT_READ | mmap.PROT_WRITE)
+    assert tracked.read() == set()
