@@ -63,9 +63,6 @@ STRANGERS = [
 ]
 
 
-EVENTFD = 290  # the number of eventfd2(2), x86-64
-
-
 def _end(target: Any) -> None:
     if isinstance(target, Access):
         target.close()
@@ -234,7 +231,7 @@ def test_refused_calls_hold_nothing(
 
 
 def _during_alloc(
-    iommufd: Context, device: int, pt: int, hwpt_type: HwptType, target: int, *, wait: bool
+    iommufd: Context, device: int, pt: int, hwpt_type: HwptType, target: int
 ) -> tuple[int, int]:
     """Destroy something while a nested HWPT is being made; returns the errnos of both calls.
 
@@ -243,8 +240,7 @@ def _during_alloc(
         device: what the HWPT is made for.
         pt: what it is made of.
         hwpt_type: its data.
-        target: what is destroyed.
-        wait: whether the HWPT is made without waiting for the other call to return.
+        target: what is destroyed, while the data of the HWPT is read.
     """
     uapi, process = iommufd.uapi, iommufd.process
     data = hwpt_type.valid()
@@ -252,22 +248,15 @@ def _during_alloc(
     fields = {"dev_id": device, "pt_id": pt, "data_type": data.type, "data_uptr": page.address}
     size = uapi.sizeof("iommu_hwpt_alloc")
     given = uapi.struct("iommu_hwpt_alloc", size=size, data_len=len(data.content), **fields)
-    alloc, filler, destroyer = Program(), Program(), Program()
+    alloc, other = Program(), Program()
     number = uapi.ioctl("hwpt_alloc").number
     made = alloc.syscall("ioctl", iommufd.fd, number, iommufd.put(bytes(given)))
-    page.wait(filler)
+    page.wait(other)
     gone = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=target)))
-    caller = destroyer if wait else filler
-    if wait:
-        go = process.checked(EVENTFD, 0, 0)
-        one = iommufd.put((1).to_bytes(8, "little"))
-        filler.syscall("write", go, one, 8)
-        destroyer.syscall("read", go, iommufd.put(bytes(8)), 8)
-    destroyed = caller.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, gone)
-    page.fill(filler)
-    programs = [alloc, filler, destroyer]
-    results = process.run_parallel(programs[: 3 if wait else 2], during="HWPT_ALLOC and DESTROY")
-    return results[0][made.index].errno, results[programs.index(caller)][destroyed.index].errno
+    destroyed = other.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, gone)
+    page.fill(other)
+    results = process.run_parallel([alloc, other], during="HWPT_ALLOC and DESTROY")
+    return results[0][made.index].errno, results[1][destroyed.index].errno
 
 
 @rule("destroy.held.by_a_call")
@@ -278,31 +267,11 @@ def test_used_by_a_call(
     parent_hwpt: Hwpt,
     hwpt_type: HwptType,
 ) -> None:
-    made, gone = _during_alloc(
-        iommufd, mock_device.id, parent_hwpt.id, hwpt_type, parent_hwpt.id, wait=False
-    )
+    made, gone = _during_alloc(iommufd, mock_device.id, parent_hwpt.id, hwpt_type, parent_hwpt.id)
     with expected:
         if gone:
             raise IoctlError(gone, "IOMMU_DESTROY", None)
     assert made == 0
-
-
-@rule("destroy.waits")
-def test_device_used_by_a_call(
-    iommufd: Context, other_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType
-) -> None:
-    made, gone = _during_alloc(
-        iommufd,
-        other_device.id,
-        parent_hwpt.id,
-        hwpt_type,
-        other_device.selftest.id,
-        wait=True,
-    )
-    assert gone == 0
-    assert made == 0
-    with raises_errno(ENOENT):
-        other_device.destroy()
 
 
 @rule("destroy.not_held")
