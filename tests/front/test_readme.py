@@ -104,7 +104,9 @@ def test_folders_are_all_there() -> None:
 
 def test_example_passes(kernel: Kernel, pytester: pytest.Pytester) -> None:
     (example,) = _blocks("python")
+    (catalogue,) = _blocks("toml")
     pytester.makepyfile(example)
+    (pytester.path / "rules.toml").write_text(catalogue)
     result = pytester.runpytest_subprocess("--kernel", kernel.spec)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*: 1 holds"])
