@@ -104,9 +104,7 @@ def load(path: Path | None = None) -> list[Entry]:
     return list(found.values())
 
 
-def _spread(
-    fixture: str, variants: list[str], tests: dict[str, list[str]]
-) -> dict[str, list[str]]:
+def _spread(fixture: str, variants: list[str], tests: dict[str, list[str]]) -> dict[str, list[str]]:
     """Return the rules of each variant of each test; what is said of one variant wins."""
     every = {name: rules for name, rules in tests.items() if "." not in name}
     one = {f"{fixture}.{name}": rules for name, rules in tests.items() if "." in name}
