@@ -185,9 +185,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test during which the kernel log got a splat that it does not expect."""
-    with SplatWatch.of(item):
+    with SplatWatch.of(item, must_come=False):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Likewise; one that it expects must come in this phase."""
+    with SplatWatch.of(item, must_come=True):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Likewise."""
+    with SplatWatch.of(item, must_come=False):
         return (yield)
 
 

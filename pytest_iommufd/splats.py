@@ -12,31 +12,40 @@ from pytest_iommufd.machine import KernelSplat, Machine, MachineLost
 from pytest_iommufd.machine.splat import find_splats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
 class SplatWatch:
-    """Watches a machine's log over a block.
+    """Watches a machine's log over a phase of a test, and what was printed since the last one.
 
     Args:
-        machine: whose log, or None to watch nothing.
-        expected: patterns of the titles of splats that must appear.
+        machine: tells at the end whose log, or None to watch nothing.
+        expected: patterns of the titles of splats that may appear.
+        must_come: whether they must.
     """
 
-    def __init__(self, machine: Machine | None, expected: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        machine: Callable[[], Machine | None],
+        expected: tuple[str, ...] = (),
+        *,
+        must_come: bool = True,
+    ) -> None:
         self._machine = machine
         self._expected = expected
-        self._begin = len(machine.log) if machine else 0
+        self._must_come = must_come
 
     @classmethod
-    def of(cls, item: pytest.Item) -> Self:
+    def of(cls, item: pytest.Item, *, must_come: bool) -> Self:
         """Watch the machine that a test uses, with what its markers expect."""
-        machine = getattr(item, "funcargs", {}).get("machine")
+
+        def machine() -> Machine | None:
+            found = getattr(item, "funcargs", {}).get("machine")
+            return found if isinstance(found, Machine) else None
+
         markers = item.iter_markers("expect_splat")
-        return cls(
-            machine if isinstance(machine, Machine) else None,
-            tuple(str(marker.args[0]) for marker in markers),
-        )
+        return cls(machine, tuple(str(each.args[0]) for each in markers), must_come=must_come)
 
     def __enter__(self) -> Self:
         return self
@@ -47,10 +56,14 @@ class SplatWatch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._machine is None or isinstance(error, MachineLost | KeyboardInterrupt):
+        machine = self._machine()
+        if machine is None:
             return
         # complete up to the last answer: what was printed during a call came before it
-        splats = find_splats(self._machine.log[self._begin :])
+        printed = machine.unseen_log()
+        if isinstance(error, MachineLost | KeyboardInterrupt):
+            return
+        splats = find_splats(printed)
         unexpected = [
             splat
             for splat in splats
@@ -62,7 +75,7 @@ class SplatWatch:
                 f"{count} in the kernel log: {unexpected[0].title}",
                 console="\n".join(splat.text for splat in unexpected),
             ) from error
-        if error is None:
+        if error is None and self._must_come:
             for pattern in self._expected:
                 if not any(re.search(pattern, splat.title) for splat in splats):
                     pytest.fail(

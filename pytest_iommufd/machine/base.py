@@ -34,7 +34,7 @@ from pytest_iommufd.machine.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # A killed process that is not gone by then hangs in the kernel.
 _KILL_SECONDS = 3.0
@@ -69,6 +69,9 @@ class Machine(abc.ABC):
         self._sequence = itertools.count(1)
         self._processes: dict[int, Process] = {}
         self._worker = 0
+        self._ahead: tuple[Frame, ...] = ()
+        self._early: dict[int, Frame] = {}
+        self._seen = 0
         self._failed: BootFailed | None = None
         self._checks: list[Callable[[Hello], None]] = []
         self._examining = False
@@ -118,8 +121,7 @@ class Machine(abc.ABC):
         if self._failed:
             raise self._failed
         if not self._launched:
-            self._hello = None
-            self._processes.clear()
+            self._forget()
             self._launch()
 
     @property
@@ -157,6 +159,7 @@ class Machine(abc.ABC):
                 raise self._boot_failed(str(error)) from error
         self._hello = hello
         self.boots += 1
+        self._seen = self.sync_log()  # what it prints while it boots is no test's
         return hello
 
     def stop(self) -> None:
@@ -164,9 +167,14 @@ class Machine(abc.ABC):
         if self._stream:
             self._stream.close()
         self._stream = None
+        self._forget()
+        self._destroy()
+
+    def _forget(self) -> None:
         self._hello = None
         self._processes.clear()
-        self._destroy()
+        self._ahead = ()
+        self._early.clear()
 
     def _boot_failed(self, what: str) -> BootFailed:
         console = self.console()
@@ -187,9 +195,28 @@ class Machine(abc.ABC):
     def process(self) -> Process:
         """Return a fresh process. The machine is started, or started again, if need be."""
         self.wait()
+        if self._ahead:
+            for request in self._ahead:
+                answer = self._collect(request, "starting a process", self.call_seconds)
+            self._ahead = ()
+            return self._adopt(request.worker, answer)
         worker = self._free_worker()
         answer = self._ask(Frame(FrameType.SPAWN, worker), "starting a process")
         return self._adopt(worker, answer)
+
+    def renew(self, process: Process) -> None:
+        """End a process that makes no call, and start another for process() to return.
+
+        Neither is waited for, so that the machine does it while the host does something else;
+        process() waits for both.
+        """
+        if self._ahead or not self.has(process):
+            process.end()
+            return
+        del self._processes[process.worker]
+        process.note_death(None)
+        spawn = Frame(FrameType.SPAWN, self._free_worker())
+        self._ahead = tuple(map(self._send, (Frame(FrameType.END, process.worker), spawn)))
 
     def fork(self, process: Process) -> Process:
         """Return a copy of a process, which shares its open files."""
@@ -230,6 +257,12 @@ class Machine(abc.ABC):
             self._ask(Frame(FrameType.LOG), "reading the kernel log")
         return len(self.log)
 
+    def unseen_log(self) -> list[str]:
+        """Return the log's lines since it was last asked for them, or since the machine served."""
+        lines = self.log[self._seen :]
+        self._seen = len(self.log)
+        return lines
+
     @property
     def processes(self) -> tuple[Process, ...]:
         """The processes that have not been ended."""
@@ -258,19 +291,32 @@ class Machine(abc.ABC):
         return process
 
     def _ask(self, request: Frame, during: object, *, seconds: float | None = None) -> Frame:
+        limit = seconds if seconds is not None else self.call_seconds
+        return self._collect(self._send(request, during), during, limit)
+
+    def _send(self, request: Frame, during: object = "") -> Frame:
+        """Send a request, and return it with its sequence number."""
         if not self._stream:
             raise StreamLost("the machine is not running any more", during=during)
         if len(request.payload) > MAX_FRAME:
             raise ValueError(f"a program of {len(request.payload)} bytes is too large")
-        sequence = next(self._sequence)
-        limit = seconds if seconds is not None else self.call_seconds
+        request = Frame(request.type, request.worker, next(self._sequence), request.payload)
+        with self._losses(request, self.call_seconds, during):
+            self._stream.send(request, time.monotonic() + self.call_seconds)
+        return request
+
+    def _collect(self, request: Frame, during: object, limit: float) -> Frame:
+        """Return the answer to a request that was sent; limit is in seconds."""
         if self._examining:
             limit = min(limit, _EXAMINE_SECONDS)
-        deadline = time.monotonic() + limit
+        with self._losses(request, limit, during):
+            return self._answer(request, time.monotonic() + limit, during)
+
+    @contextlib.contextmanager
+    def _losses(self, request: Frame, limit: float, during: object) -> Iterator[None]:
+        """Tell what became of a machine that does not take a request, or does not answer it."""
         try:
-            request = Frame(request.type, request.worker, sequence, request.payload)
-            self._stream.send(request, deadline)
-            return self._answer(request, deadline, during)
+            yield
         except StreamEndedError as error:
             raise self._lost(str(error), during) from None
         except DeadlinePassedError:
@@ -282,8 +328,11 @@ class Machine(abc.ABC):
             raise
 
     def _answer(self, request: Frame, deadline: float, during: object) -> Frame:
-        assert self._stream  # noqa: S101 - for the type checker: _ask() has looked
+        if request.sequence in self._early:
+            return self._early.pop(request.sequence)
         while True:
+            if not self._stream:
+                raise StreamEndedError("the machine was stopped")
             frame = self._stream.receive(deadline)
             if frame.type is FrameType.KMSG:
                 self.log.extend(_record_lines(frame.payload))
@@ -298,7 +347,9 @@ class Machine(abc.ABC):
                         f"the process {describe_status(status)}", status=status, during=during
                     )
             elif frame.sequence != request.sequence:
-                continue  # of a request whose deadline passed
+                if any(frame.sequence == ahead.sequence for ahead in self._ahead):
+                    self._early[frame.sequence] = frame
+                # else of a request whose deadline passed
             elif frame.type is FrameType.ERROR:
                 raise ValueError(f"the agent refused: {frame.payload.decode(errors='replace')}")
             else:

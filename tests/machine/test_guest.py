@@ -94,3 +94,29 @@ def test_forks_whose_parent_has_ended_do_not_pile_up(vm: VirtualMachine) -> None
     for pid in pids:
         with pytest.raises(FileNotFoundError):
             watcher.read_file(f"/proc/{pid}/stat")
+
+
+def test_a_process_is_renewed_without_a_wait(vm: VirtualMachine) -> None:
+    first = vm.process()
+    vm.renew(first)
+    assert not vm.has(first)
+    vm.sync_log()  # the answers to what was asked before may come while another is awaited
+    second = vm.process()
+    assert second.pid != first.pid
+    assert second.syscall("getpid").ret == second.pid
+    with pytest.raises(OSError, match="No such file"):
+        second.read_file(f"/proc/{first.pid}/stat")
+    second.end()
+    assert vm.processes == ()
+
+
+def test_a_process_started_ahead_may_be_forked_and_ended(vm: VirtualMachine) -> None:
+    vm.renew(vm.process())
+    second = vm.process()
+    third = second.fork()
+    vm.renew(second)
+    fourth, fifth = vm.process(), vm.process()
+    assert len({third.worker, fourth.worker, fifth.worker}) == 3
+    for process in (third, fourth, fifth):
+        assert process.syscall("getpid").ret == process.pid
+        process.end()

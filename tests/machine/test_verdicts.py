@@ -171,3 +171,12 @@ def test_ctrl_c_in_a_call_stops_the_machine(
         signal.signal(signal.SIGALRM, before)
     assert not vm.running
     assert gone(qemu)
+
+
+def test_a_machine_lost_while_a_process_is_renewed_starts_again(vm: VirtualMachine) -> None:
+    vm.renew(vm.process())
+    assert vm.pid
+    os.kill(vm.pid, signal.SIGKILL)
+    with pytest.raises(MachineLost):
+        vm.process()
+    assert vm.process().syscall("getpid").errno == 0

@@ -51,6 +51,24 @@ def test_fails_and_warns(warn):
     warn()
     raise RuntimeError("of the test")
 
+def test_between_again(iommufd):
+    pass
+
+@pytest.fixture
+def warns_in_setup(warn):
+    warn()
+
+@pytest.fixture
+def warns_in_teardown(warn):
+    yield
+    warn()
+
+def test_setup(warns_in_setup):
+    pass
+
+def test_teardown(warns_in_teardown):
+    pass
+
 def test_after(iommufd):
     pass
 """
@@ -58,7 +76,8 @@ def test_after(iommufd):
 
 def test_a_splat_fails_its_test(run: Callable[..., pytest.RunResult]) -> None:
     result = run(TOLD, "-rA")
-    result.assert_outcomes(passed=4, failed=3)
+    # the test whose teardown warns has passed as well
+    result.assert_outcomes(passed=6, failed=3, errors=2)
     result.stdout.fnmatch_lines(
         [
             "*_ test_warns[[]*",
@@ -79,7 +98,14 @@ def test_a_splat_fails_its_test(run: Callable[..., pytest.RunResult]) -> None:
         for line in result.stdout.lines
         if line.startswith("PASSED")
     }
-    assert passed == {"test_before", "test_between", "test_is_there_for_it", "test_after"}
+    assert passed == {
+        "test_before",
+        "test_between",
+        "test_is_there_for_it",
+        "test_between_again",
+        "test_teardown",
+        "test_after",
+    }
 
 
 # 7.3 does not expect a mock device to be destroyed while a PASID of it is attached.
@@ -131,7 +157,8 @@ def watched(*lines: str, expected: tuple[str, ...] = ()) -> Iterator[None]:
     Silent.__abstractmethods__ = frozenset()
     machine = Silent(boot_seconds=1, call_seconds=1)  # type: ignore[abstract]
     machine.log.append("WARNING: of an earlier test")
-    with SplatWatch(machine, expected):
+    machine.unseen_log()
+    with SplatWatch(lambda: machine, expected):
         machine.log.extend(lines)
         yield
 
@@ -171,5 +198,5 @@ def test_a_lost_machine_is_told_as_that() -> None:
 
 def test_a_test_without_a_machine_is_not_watched() -> None:
     item = SimpleNamespace(funcargs={"machine": "of another plugin"}, iter_markers=lambda _: [])
-    with SplatWatch.of(item):  # type: ignore[arg-type]
+    with SplatWatch.of(item, must_come=True):  # type: ignore[arg-type]
         pass
