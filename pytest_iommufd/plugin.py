@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_iommufd import hookspec
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.hwpt_types.registry import declared
 from pytest_iommufd.kernel.cache import default_root
 from pytest_iommufd.kernel.progress import Silent
 from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, parse
@@ -42,9 +44,15 @@ pytest_plugins = [
     "pytest_iommufd.fixtures.nesting",
     "pytest_iommufd.fixtures.rules",
     "pytest_iommufd.fixtures.injection",
+    "pytest_iommufd.hwpt_types.shipped",
     "pytest_iommufd.injection",
     "pytest_iommufd.reports.coverage",
 ]
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the hooks that others implement."""
+    pluginmanager.add_hookspecs(hookspec)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -131,15 +139,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Make the kernels that were asked for, before anything else and with progress shown."""
+    """Make the kernels that were asked for, before anything else and with progress shown.
+
+    What is declared is looked at next, with their headers.
+    """
     config = session.config
-    if _is_worker(config) or config.option.collectonly or not _is_wanted(config):
+    if _is_worker(config) or not _is_wanted(config):
         return
     lab = config.stash[LAB]
     try:
         with _shown(config):
-            for spec in _specs(config):
+            for spec in () if config.option.collectonly else _specs(config):
                 lab.bench(spec)
+        declared(config)
     except Problem as problem:
         raise pytest.UsageError(str(problem)) from None
 

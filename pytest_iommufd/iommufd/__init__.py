@@ -4,7 +4,7 @@
 from pytest_iommufd.iommufd.context import Context, IoctlError, raises_errno
 from pytest_iommufd.iommufd.device import MockDevice
 from pytest_iommufd.iommufd.fault import FaultQueue
-from pytest_iommufd.iommufd.hwpt import Hwpt, HwptType, UserData
+from pytest_iommufd.iommufd.hwpt import Hwpt, HwptData, UserData
 from pytest_iommufd.iommufd.ioas import Ioas
 from pytest_iommufd.iommufd.memory import Buffer
 from pytest_iommufd.iommufd.viommu import Viommu
@@ -14,7 +14,7 @@ __all__ = [
     "Context",
     "FaultQueue",
     "Hwpt",
-    "HwptType",
+    "HwptData",
     "Ioas",
     "IoctlError",
     "MockDevice",
@@ -22,3 +22,5 @@ __all__ = [
     "Viommu",
     "raises_errno",
 ]
+
+HwptType = HwptData  # TODO rename in suites

@@ -87,8 +87,8 @@ class UserData:
 
 
 @dataclass(frozen=True)
-class HwptType:
-    """A data type of HWPTs.
+class HwptData:
+    """What makes data of one type, with the structs of one kernel.
 
     Attributes:
         uapi: the kernel's structs.

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 NOTES = "iommufd"
 _RENDERERS = {"--rules-json": rules_json.render, "--rules-html": rules_html.render}
-# Folders of the catalogues of what was collected.
+# Folders of the catalogues of what was collected, and its rules that stand in none by name.
 _FOLDERS = pytest.StashKey[list[Path]]()
+_MADE = pytest.StashKey[list[str]]()
 
 
 def report_files(config: pytest.Config) -> dict[str, Path]:
@@ -54,9 +55,13 @@ def collect(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
         Problem: a catalogue is not right.
     """
     folders = config.stash.setdefault(_FOLDERS, [])
+    made: list[str] = config.stash.setdefault(_MADE, [])
     for item in items:
-        if not rule_of(item) or not beside(item.path.parent):
+        slug, catalogue = rule_of(item), beside(item.path.parent)
+        if not slug or not catalogue:
             continue
+        if slug not in catalogue.rules and catalogue.has(slug):
+            made.append(slug)
         if item.path.parent not in folders:
             folders.append(item.path.parent)
         names: list[str] = getattr(item, "fixturenames", [])
@@ -68,6 +73,7 @@ def notes(config: pytest.Config) -> dict[str, Any]:
     """Return what a worker knows and the run that it works for does not."""
     return {
         "folders": [str(folder) for folder in config.stash.get(_FOLDERS, [])],
+        "made": config.stash.get(_MADE, []),
         "kernels": [asdict(KernelInfo.on(bench)) for bench in config.stash[LAB].benches],
     }
 
@@ -93,6 +99,7 @@ class RuleReporter:
         self._began = time.time()
         self._verdicts = Verdicts()
         self._folders: list[Path] = []
+        self._made: list[str] = []
         self._kernels: dict[str, KernelInfo] = {}
         self._ran = False
         self._failures: list[str] = []
@@ -110,6 +117,7 @@ class RuleReporter:
         found = getattr(node, "workeroutput", {}).get(NOTES)
         if found:
             self._folders += map(Path, found["folders"])
+            self._made += found["made"]
             for kernel in found["kernels"]:
                 self._kernels[kernel["name"]] = KernelInfo(**kernel)
 
@@ -117,7 +125,8 @@ class RuleReporter:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Put the results in order, and write the files, however the run went."""
         catalogues = self._catalogues()
-        slugs = [slug for catalogue in catalogues for slug in catalogue.rules]
+        slugs = [slug for catalogue in catalogues for slug in catalogue.slugs]
+        slugs += dict.fromkeys([*self._config.stash.get(_MADE, []), *self._made])
         if not (self._ran or self._wanted) or self._config.option.collectonly:
             return
         names = self._names()

@@ -137,7 +137,7 @@ def _spoken(verdicts: Verdicts, suites: Iterable[Catalogue], kernel: str) -> dic
     found: dict[int, dict[str, str]] = {}
     for slug in verdicts.slugs:
         name = verdicts.of(kernel, slug).dialect
-        dialects = next((one.dialects for one in suites if slug in one.rules), {})
+        dialects = next((one.dialects for one in suites if one.has(slug)), {})
         if name:
             about = dialects[name].about if name in dialects else ""
             found.setdefault(min(len(dialects), 2), {}).setdefault(name, about)
@@ -152,7 +152,7 @@ def _suite(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _rule(verdicts: Verdicts, suites: Iterable[Catalogue], slug: str) -> dict[str, Any]:
-    catalogue = next((one for one in suites if slug in one.rules), None)
+    catalogue = next((one for one in suites if one.has(slug)), None)
     results = {kernel: verdicts.of(kernel, slug) for kernel in verdicts.kernels}
     return {
         "slug": slug,
@@ -174,7 +174,7 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
     if catalogue is None:
         nothing: dict[str, Any] = {"suite": "", "sentence": "", "sources": [], "needs": []}
         return {**nothing, "expected": {}, "known": {}}
-    rule = catalogue.rules[slug]
+    rule = catalogue.rule(slug)
     return {
         "suite": catalogue.title,
         "sentence": rule.says,

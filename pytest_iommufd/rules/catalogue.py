@@ -30,6 +30,9 @@
 
 A key of `expect` may be `mainline without viommu`: the result of kernels that lack a capability.
 
+A rule's name may have `*` for a part: then it is of many rules, whose tests say their whole names,
+and `expect` may be "declared": what they are made from says their results.
+
     [ladders."hwpt_alloc.order.nested"]     # checks in the kernel's order, a rule for each rung
     says = "with a parent"
     source = ["hw_pagetable.c:iommufd_hwpt_nested_alloc"]
@@ -48,7 +51,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.rules.marker import ABSENT, SLUG
+from pytest_iommufd.rules.marker import ABSENT, ANY, SLUG
 from pytest_iommufd.uapi import UnknownNameError, errno_number
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 
 FILE = "rules.toml"
 OK = "OK"
+DECLARED = "declared"
 _WITHOUT = " without "
 _KNOWN = ("violated: ", "crashed: ")
 _T = TypeVar("_T")
@@ -213,11 +217,26 @@ class Catalogue:
         Raises:
             RuleError: there is none of that name.
         """
-        if slug not in self.rules:
+        found = self._find(slug)
+        if found is None:
             raise RuleError(
                 f"{self.path} has no rule {slug!r}", mend="add it there, or mend the test's name"
             )
-        return self.rules[slug]
+        return found
+
+    def has(self, slug: str) -> bool:
+        """Tell whether there is a rule of that name."""
+        return self._find(slug) is not None
+
+    @property
+    def slugs(self) -> list[str]:
+        """The names of the rules, but for those that stand for many."""
+        return [slug for slug in self.rules if ANY not in slug]
+
+    def _find(self, slug: str) -> Rule | None:
+        if slug in self.rules:
+            return self.rules[slug]
+        return next((rule for name, rule in self.rules.items() if _stands_for(name, slug)), None)
 
     def credit(self, source: str) -> str:
         """Say in words where a rule comes from."""
@@ -249,6 +268,16 @@ def shipped() -> Iterator[Catalogue]:
     for folder in sorted(Path(str(resources.files("pytest_iommufd.suites"))).iterdir()):
         if folder.is_dir() and (catalogue := beside(folder)):
             yield catalogue
+
+
+def _stands_for(name: str, slug: str) -> bool:
+    """Tell whether a name with `*` for some parts is that of a rule."""
+    parts, given = name.split("."), slug.split(".")
+    return (
+        ANY in parts
+        and len(parts) == len(given)
+        and all(part in (ANY, other) for part, other in zip(parts, given, strict=True))
+    )
 
 
 def _plain_toml_error(text: str) -> str:
@@ -332,7 +361,7 @@ class _Reader:
         return made
 
     def _rule(self, slug: str, values: dict[str, Any]) -> Rule:
-        if not SLUG.fullmatch(slug):
+        if not SLUG.fullmatch(slug.replace(f".{ANY}", ".any")):
             self._fail(
                 f"{slug!r} is no rule's name", "letters, digits, '_', '-', with dots between"
             )
@@ -368,7 +397,9 @@ class _Reader:
                 self._known_dialect(slug, dialect)
             if capability:
                 self._known_capability(slug, capability)
-            if not (result == OK or result.startswith(ABSENT) or _is_errno(result)):
+            declared = result == DECLARED and ANY in slug
+            known = declared or result == OK or result.startswith(ABSENT) or _is_errno(result)
+            if not known:
                 self._fail(
                     f"rule {slug!r} expects {result!r}, which is no errno",
                     f"'{OK}', an errno's name, or '{ABSENT}' and why",

@@ -47,20 +47,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _rules(args: argparse.Namespace) -> int:
     catalogues = list(shipped())
     known = [slug for catalogue in catalogues for slug in catalogue.rules]
+    made = [name for name in args.names if any(each.has(name) for each in catalogues)]
     for name in args.names:
-        if not fnmatch.filter(known, name):
+        if name not in made and not fnmatch.filter(known, name):
             what = "no rule's name matches" if set(_WILD) & set(name) else "there is no rule"
             raise Problem(
                 f"{what} {name!r}{did_you_mean(name, known)}",
                 mend="pytest-iommufd rules, which lists them",
             )
-    patterns = [name for name in args.names if name not in known]
+    patterns = [name for name in args.names if name not in made]
     if patterns or not args.names:
         print("\n\n".join("\n".join(part) for part in _listed(catalogues, patterns or ["*"])))
     for catalogue in catalogues:
         for name in dict.fromkeys(args.names):
-            if name in catalogue.rules:
-                print("\n".join(_explained(catalogue, catalogue.rules[name])))
+            if catalogue.has(name):
+                print("\n".join(_explained(catalogue, catalogue.rule(name), name)))
     return 0
 
 
@@ -81,9 +82,9 @@ def _listed(catalogues: Iterable[Catalogue], patterns: list[str]) -> Iterator[li
             ]
 
 
-def _explained(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
+def _explained(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
     """Return the lines that tell all that is known of a rule."""
-    yield f"{rule.slug} ({catalogue.title})"
+    yield f"{name} ({catalogue.title})"
     yield from textwrap.wrap(rule.says, 96, initial_indent="  ", subsequent_indent="  ")
     yield "source:"
     for source in rule.sources:
@@ -101,7 +102,7 @@ def _explained(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
         for dialect, why in rule.known.items():
             yield f"  {dialect}: {why}"
     yield "to run it:"
-    yield f"  {command(catalogue.path.parent, rule.slug)}"
+    yield f"  {command(catalogue.path.parent, name)}"
 
 
 def _expected(catalogue: Catalogue, rule: Rule) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from pytest_iommufd.iommufd import IoctlError
-from pytest_iommufd.rules.catalogue import OK
+from pytest_iommufd.rules.catalogue import DECLARED, OK
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
@@ -43,6 +43,16 @@ class Expectation:
     def ok(self) -> bool:
         """Whether the call must succeed."""
         return self.result == OK
+
+    def as_declared(self, result: str) -> Self:
+        """Take the result from what the test is made from, where the catalogue leaves it to that.
+
+        Args:
+            result: "OK", or an errno's name.
+        """
+        if self.result == DECLARED:
+            self.result = result
+        return self
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,8 @@ import pytest
 MARKER = "iommufd_rule"
 ABSENT = "absent: "
 SLUG = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+# Stands for one part of the names of many rules in a catalogue.
+ANY = "*"
 
 
 def rule(slug: str) -> pytest.MarkDecorator:

@@ -50,12 +50,13 @@ def test_there_are_catalogues() -> None:
 
 @BY_TITLE
 def test_each_rule_has_a_test(catalogue: Catalogue, tested: set[str]) -> None:
-    assert set(catalogue.rules) - tested == set()
+    found = {catalogue.rule(slug).slug for slug in tested if slug and catalogue.has(slug)}
+    assert set(catalogue.rules) - found == set()
 
 
 def test_each_test_has_a_rule(tested: set[str]) -> None:
-    known = {slug for catalogue in CATALOGUES for slug in catalogue.rules}
-    assert tested - known == set()
+    strange = {slug for slug in tested if not any(each.has(slug) for each in CATALOGUES)}
+    assert strange == set()
 
 
 @BY_TITLE

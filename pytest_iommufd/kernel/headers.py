@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which headers are known before a kernel is booted."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel import ready
+from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.uapi import Uapi
+
+
+@functools.cache
+def known_headers(specs: tuple[str, ...]) -> dict[str, Uapi]:
+    """Return the descriptions of headers by name: first those of kernels that are built.
+
+    Args:
+        specs: the kernels.
+    """
+    found: dict[str, Uapi] = {}
+    for spec in specs:
+        with contextlib.suppress(Problem):
+            kernel = ready(spec, default_root())
+            if kernel and kernel.uapi:
+                found[kernel.name] = Uapi.load(kernel.uapi)
+    for uapi in Uapi.shipped():
+        found.setdefault(uapi.name, uapi)
+    return found

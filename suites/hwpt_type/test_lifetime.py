@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Attaching HWPTs of the type, in which order what belongs to them is destroyed, and races."""
+
+from __future__ import annotations
+
+from errno import EBUSY, EINVAL, ENOENT
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import absent, raises_errno
+from pytest_iommufd.agent.protocol import Program
+
+from .conftest import of_each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.hwpt_types import HwptType
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+PASID = 0x20
+ROUNDS = 24
+
+
+@of_each("attach", "mock")
+def test_attach(expected: Expectation, device: MockDevice, ioas: Ioas, nested: Hwpt) -> None:
+    device.replace(nested)
+    with expected:
+        nested.destroy()
+    device.replace(ioas)
+    nested.destroy()
+
+
+@of_each("attach.pasid", "mock")
+def test_attach_a_pasid(
+    expected: Expectation,
+    declared: HwptType,
+    iommufd: Context,
+    mock_devices: Callable[..., MockDevice],
+    ioas: Ioas,
+    data: HwptData,
+    uapi: Uapi,
+) -> None:
+    if not uapi.has("IOMMU_TEST_OP_PASID_ATTACH"):
+        absent("the kernel's header does not define IOMMU_TEST_OP_PASID_ATTACH")
+    if "IOMMU_HWPT_ALLOC_PASID" not in declared.flags:
+        absent("the declaration does not have IOMMU_HWPT_ALLOC_PASID among its flags")
+    device, with_pasid = mock_devices(pasid=True), uapi.IOMMU_HWPT_ALLOC_PASID
+    flags = uapi.IOMMU_HWPT_ALLOC_NEST_PARENT | with_pasid
+    parent = iommufd.hwpt_alloc(device, ioas, flags=flags)
+    device.replace(parent)
+    nested = iommufd.hwpt_alloc(device, parent, data.valid(), flags=with_pasid)
+    with expected:
+        device.pasid_attach(PASID, nested)
+    device.pasid_check_hwpt(PASID, nested)
+    device.pasid_detach(PASID)
+
+
+@of_each("attach.pasid.without_flag", "mock")
+def test_attach_a_pasid_to_a_hwpt_without_the_flag(
+    expected: Expectation,
+    iommufd: Context,
+    mock_devices: Callable[..., MockDevice],
+    ioas: Ioas,
+    data: HwptData,
+    uapi: Uapi,
+) -> None:
+    if not uapi.has("IOMMU_TEST_OP_PASID_ATTACH"):
+        absent("the kernel's header does not define IOMMU_TEST_OP_PASID_ATTACH")
+    device = mock_devices(pasid=True)
+    flags = uapi.IOMMU_HWPT_ALLOC_NEST_PARENT | uapi.IOMMU_HWPT_ALLOC_PASID
+    parent = iommufd.hwpt_alloc(device, ioas, flags=flags)
+    device.replace(parent)
+    nested = iommufd.hwpt_alloc(device, parent, data.valid())
+    with expected:
+        device.pasid_attach(PASID, nested)
+
+
+@of_each("destroy.parent")
+def test_parent_is_held(expected: Expectation, iommufd: Context, parent: Any, nested: Hwpt) -> None:
+    with expected:
+        iommufd.destroy(parent)
+    nested.destroy()
+    iommufd.destroy(parent)
+
+
+@of_each("destroy.viommu", "viommu")
+def test_viommu_is_held(
+    expected: Expectation, alloc: Callable[..., Hwpt], type_viommu: Viommu
+) -> None:
+    made = alloc(pt=type_viommu)
+    with expected:
+        type_viommu.destroy()
+    made.destroy()
+    type_viommu.destroy()
+
+
+@of_each("destroy.twice")
+def test_destroyed_twice(expected: Expectation, nested: Hwpt) -> None:
+    nested.destroy()
+    with expected:
+        nested.destroy()
+
+
+@of_each("destroy.close")
+def test_closed_with_everything_there(iommufd: Context, nested: Hwpt) -> None:
+    assert nested.id
+    iommufd.close()
+
+
+@of_each("race.parent", "of_parent")
+def test_allocation_against_destroy_of_the_parent(
+    expected: Expectation,
+    iommufd: Context,
+    device: Any,
+    ioas: Ioas,
+    data: HwptData,
+    uapi: Uapi,
+) -> None:
+    parents = [
+        iommufd.hwpt_alloc(device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_NEST_PARENT)
+        for _ in range(ROUNDS)
+    ]
+    size, content = uapi.sizeof("iommu_hwpt_alloc"), data.valid().content
+    at = iommufd.put(content)
+    allocs, destroys = Program(), Program()
+    for parent in parents:
+        given = uapi.struct(
+            "iommu_hwpt_alloc",
+            size=size,
+            dev_id=device.__index__(),
+            pt_id=parent.id,
+            data_type=data.number,
+            data_len=len(content),
+            data_uptr=at,
+        )
+        number = uapi.ioctl("hwpt_alloc").number
+        allocs.syscall("ioctl", iommufd.fd, number, iommufd.put(bytes(given)))
+        gone = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=parent.id)))
+        destroys.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, gone)
+    results = iommufd.process.run_parallel([allocs, destroys], during="HWPT_ALLOC and DESTROY")
+    pairs = {(made.errno, gone.errno) for made, gone in zip(*results, strict=True)}
+    # made, and so the parent is held; or the parent had gone
+    assert pairs <= {(0, EBUSY), (EINVAL, 0)}
+    with expected:
+        iommufd.ioas_alloc().destroy()
+
+
+@of_each("event", "event")
+@pytest.mark.usefixtures("device")
+def test_queue_of_events(
+    expected: Expectation, declared: HwptType, type_viommu: Viommu, uapi: Uapi
+) -> None:
+    assert declared.viommu
+    number = getattr(uapi, declared.viommu.event)
+    queue = type_viommu.veventq_alloc(2, type=number)
+    with expected:
+        type_viommu.veventq_alloc(2, type=number)
+    queue.close()
+    queue.destroy()
+    with raises_errno(ENOENT):
+        queue.destroy()
+
+
+@of_each("vdevice", "viommu")
+def test_vdevice(
+    expected: Expectation, declared: HwptType, device: Any, type_viommu: Viommu
+) -> None:
+    assert declared.viommu
+    made = type_viommu.vdevice_alloc(device, declared.viommu.virt_id)
+    with expected:
+        type_viommu.vdevice_alloc(device, declared.viommu.virt_id + 1)
+    made.destroy()
