@@ -5,6 +5,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.hwpt_types import (
     AnyValue,
     Bits,
+    Event,
     HwptType,
     Invalidation,
     OneOf,
@@ -18,6 +19,7 @@ from pytest_iommufd.rules.marker import absent, rule
 __all__ = [
     "AnyValue",
     "Bits",
+    "Event",
     "HwptType",
     "Invalidation",
     "IoctlError",

@@ -175,6 +175,14 @@ class Invalidation(Data):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Event(Data):
+    """The events of a vIOMMU; the sample is what one of the declared device has."""
+
+    def __str__(self) -> str:
+        return f"Event {self.data_type}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ViommuType:
     """The vIOMMU that goes with a type.
 
@@ -182,15 +190,13 @@ class ViommuType:
         type: the name of its number.
         virt_id: the id that the device has in it; entries of invalidations may name it.
         invalidation: the entries that it takes.
-        event: the name of the type of its events, "" when it has none.
-        where: file and line of the declaration.
+        event: what it tells.
     """
 
     type: str
     virt_id: int = 0x99
     invalidation: Invalidation | None = None
-    event: str = ""
-    where: str = field(default_factory=_caller, repr=False, compare=False)
+    event: Event | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,16 +247,16 @@ class HwptType(Data):
         return f"HwptType {self.name}"
 
     def parts(self) -> Iterator[Data]:
-        """Return itself, and the entries that it and its vIOMMU take."""
+        """Return itself, the entries that it and its vIOMMU take, and events."""
         yield from super().parts()
-        if self.viommu and self.viommu.invalidation:
-            yield self.viommu.invalidation
+        if self.viommu:
+            yield from filter(None, (self.viommu.invalidation, self.viommu.event))
 
     def names(self) -> Iterator[str]:
         """Return the constants that it names besides the parts' data types."""
         yield from self.flags
         if self.viommu:
-            yield from filter(None, (self.viommu.type, self.viommu.event))
+            yield self.viommu.type
         if self.hw_info:
             yield self.hw_info
 

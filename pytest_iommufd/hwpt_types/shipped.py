@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_iommufd.hwpt_types.declaration import HwptType, Invalidation, ViommuType
+from pytest_iommufd.hwpt_types.declaration import Event, HwptType, Invalidation, ViommuType
 from pytest_iommufd.hwpt_types.values import AnyValue, Bits, OneOf, Within
 
 if TYPE_CHECKING:
@@ -61,7 +61,11 @@ SELFTEST = HwptType(
                 "cache_id": Within(0, "MOCK_DEV_CACHE_ID_MAX"),
             },
         ),
-        event="IOMMU_VEVENTQ_TYPE_SELFTEST",
+        event=Event(
+            data_type="IOMMU_VEVENTQ_TYPE_SELFTEST",
+            struct="iommu_viommu_event_selftest",
+            sample={"virt_id": VIRT_ID},
+        ),
     ),
 )
 
@@ -100,7 +104,11 @@ ARM_SMMUV3 = HwptType(
     hw_info="IOMMU_HW_INFO_TYPE_ARM_SMMUV3",
     viommu=ViommuType(
         type="IOMMU_VIOMMU_TYPE_ARM_SMMUV3",
-        event="IOMMU_VEVENTQ_TYPE_ARM_SMMUV3",
+        event=Event(
+            data_type="IOMMU_VEVENTQ_TYPE_ARM_SMMUV3",
+            struct="iommu_vevent_arm_smmuv3",
+            sample={},
+        ),
     ),
     of_viommu_only=True,
 )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import SupportsIndex
 
-    from pytest_iommufd.hwpt_types import HwptType, Invalidation, ViommuType
+    from pytest_iommufd.hwpt_types import Event, HwptType, Invalidation, ViommuType
     from pytest_iommufd.hwpt_types.declaration import Data
     from pytest_iommufd.hwpt_types.values import Values
     from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, Viommu
@@ -78,6 +78,7 @@ def _parts(declared: HwptType) -> dict[str, Data]:
         "data": declared,
         "invalidation": declared.invalidation,
         "viommu_invalidation": declared.viommu.invalidation if declared.viommu else None,
+        "event": declared.viommu.event if declared.viommu else None,
     }
     return {name: part for name, part in found.items() if part}
 
@@ -86,7 +87,6 @@ def _has(declared: HwptType, part: str) -> bool:
     """Tell whether a type has what a test is about."""
     has = {
         "": True,
-        "event": bool(declared.viommu and declared.viommu.event),
         "mock": declared.device == "mock",
         "not_of_ioas": bool(declared.of_ioas),
         "of_parent": not declared.of_viommu_only,
@@ -189,6 +189,13 @@ def stage2(iommufd: Context, device: Any, ioas: Ioas, uapi: Uapi) -> Hwpt:
 def declared_viommu(declared: HwptType) -> ViommuType:
     """The vIOMMU's declaration; absent where there is none."""
     return declared.viommu or absent(f"{declared} is declared without a vIOMMU")
+
+
+@pytest.fixture
+def declared_event(declared_viommu: ViommuType) -> Event:
+    """The declaration of the vIOMMU's events."""
+    assert declared_viommu.event
+    return declared_viommu.event
 
 
 @pytest.fixture

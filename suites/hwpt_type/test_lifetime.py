@@ -6,17 +6,16 @@ from __future__ import annotations
 from errno import EBUSY, EINVAL, ENOENT
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from pytest_iommufd import absent, raises_errno
 from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.iommufd.eventfile import EventFile
 
 from .conftest import of_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.hwpt_types import HwptType
+    from pytest_iommufd.hwpt_types import Event, HwptType, ViommuType
     from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
@@ -149,13 +148,11 @@ def test_allocation_against_destroy_of_the_parent(
         iommufd.ioas_alloc().destroy()
 
 
-@of_each("event", "event")
-@pytest.mark.usefixtures("device")
+@of_each("event.queue", "event")
 def test_queue_of_events(
-    expected: Expectation, declared: HwptType, type_viommu: Viommu, uapi: Uapi
+    expected: Expectation, type_viommu: Viommu, declared_event: Event, uapi: Uapi
 ) -> None:
-    assert declared.viommu
-    number = getattr(uapi, declared.viommu.event)
+    number = getattr(uapi, declared_event.data_type)
     queue = type_viommu.veventq_alloc(2, type=number)
     with expected:
         type_viommu.veventq_alloc(2, type=number)
@@ -165,12 +162,36 @@ def test_queue_of_events(
         queue.destroy()
 
 
+@of_each("event.default_type", "event")
+def test_queue_of_events_of_no_type(expected: Expectation, type_viommu: Viommu) -> None:
+    with expected:
+        type_viommu.veventq_alloc(2, type=0)
+
+
+@of_each("event.data", "event+mock")
+def test_event(
+    iommufd: Context,
+    alloc: Callable[..., Hwpt],
+    device: MockDevice,
+    type_viommu: Viommu,
+    declared_viommu: ViommuType,
+    declared_event: Event,
+    uapi: Uapi,
+) -> None:
+    queue = type_viommu.veventq_alloc(2, type=getattr(uapi, declared_event.data_type))
+    type_viommu.vdevice_alloc(device, declared_viommu.virt_id)
+    device.replace(alloc(pt=type_viommu))
+    iommufd.test("trigger_vevent", trigger_vevent={"dev_id": device.id})
+    content = bytes(declared_event.of(uapi).make())
+    header = uapi.sizeof("iommufd_vevent_header")
+    assert EventFile(queue).read(header + len(content))[header:] == content
+
+
 @of_each("vdevice", "viommu")
 def test_vdevice(
-    expected: Expectation, declared: HwptType, device: Any, type_viommu: Viommu
+    expected: Expectation, declared_viommu: ViommuType, device: Any, type_viommu: Viommu
 ) -> None:
-    assert declared.viommu
-    made = type_viommu.vdevice_alloc(device, declared.viommu.virt_id)
+    made = type_viommu.vdevice_alloc(device, declared_viommu.virt_id)
     with expected:
-        type_viommu.vdevice_alloc(device, declared.viommu.virt_id + 1)
+        type_viommu.vdevice_alloc(device, declared_viommu.virt_id + 1)
     made.destroy()
