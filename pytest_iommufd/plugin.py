@@ -39,6 +39,7 @@ pytest_plugins = [
     "pytest_iommufd.fixtures.machine",
     "pytest_iommufd.fixtures.context",
     "pytest_iommufd.fixtures.memory",
+    "pytest_iommufd.fixtures.dmabuf",
     "pytest_iommufd.fixtures.device",
     "pytest_iommufd.fixtures.hwpt",
     "pytest_iommufd.fixtures.nesting",

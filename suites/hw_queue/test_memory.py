@@ -10,6 +10,8 @@ import pytest
 from pytest_iommufd import rule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_iommufd.iommufd import Buffer, Ioas, Viommu
     from pytest_iommufd.iommufd.object import IommufdObject
     from pytest_iommufd.rules.expectation import Expectation
@@ -74,6 +76,22 @@ def test_queue_in_memory_that_cannot_be_read(
     iova = ioas.map(buffer, page_size, iova=uapi.MOCK_APERTURE_START, flags=flags)
     with expected:
         viommu.hw_queue_alloc(iova, page_size)
+
+
+@rule("hw_queue.memory.dmabuf")
+def test_queue_in_a_dmabuf(
+    expected: Expectation,
+    viommu: Viommu,
+    ioas: Ioas,
+    dmabuf: Callable[[int], int],
+    base: int,
+    page_size: int,
+) -> None:
+    ioas.map_file(dmabuf(page_size), page_size, iova=base)
+    with expected:
+        viommu.hw_queue_alloc(base, page_size)
+    assert ioas.unmap(base, page_size) == page_size
+    viommu.destroy()
 
 
 @rule("hw_queue.memory.readonly")

@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the rules of pinned pages need besides the fixtures: limits, modes, odd memory, dma-bufs."""
+"""What the rules of pinned pages need besides the fixtures: limits, modes, odd memory."""
 
 from __future__ import annotations
 
-from errno import EOPNOTSUPP
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import IoctlError
-from pytest_iommufd.iommufd import Context
 from pytest_iommufd.iommufd.accounting import CAP_IPC_LOCK, drop_capability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_iommufd.iommufd.leaks import Ledger
+    from pytest_iommufd.iommufd import Context
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
@@ -52,31 +49,3 @@ def memory_limit(iommufd: Context) -> Iterator[Callable[[int], None]]:
     yield limit
     if iommufd.process.machine.has(iommufd.process):
         limit(MEMORY_LIMIT)
-
-
-@pytest.fixture
-def dmabuf(iommufd: Context) -> Callable[[int], int]:
-    """Makes a dma-buf of so many bytes, and returns its descriptor."""
-
-    def make(size: int) -> int:
-        # the operation does not tell the descriptor: it is the lowest that is free
-        free = iommufd.process.checked("dup", iommufd.fd)
-        iommufd.process.checked("close", free)
-        iommufd.test("dmabuf_get", dmabuf_get={"length": size})
-        return free
-
-    return make
-
-
-@pytest.fixture
-def has_dmabuf(ledger: Ledger, uapi: Uapi) -> bool:
-    """Whether the kernel's iommufd_test makes dma-bufs: EINVAL for one of no byte, then."""
-    if not uapi.has("IOMMU_TEST_OP_DMABUF_GET"):
-        return False
-    context = Context(ledger.process, uapi)
-    ledger.contexts.append(context)
-    try:
-        context.test("dmabuf_get", dmabuf_get={"length": 0})
-    except IoctlError as error:
-        return error.errno != EOPNOTSUPP
-    return True

@@ -11,7 +11,9 @@ import pytest
 from pytest_iommufd import rule
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas, Viommu
     from pytest_iommufd.iommufd.vfio import VfioContainer
     from pytest_iommufd.rules.expectation import Expectation
 
@@ -182,6 +184,34 @@ def test_unmap_of_what_iommufd_mapped(
         assert container.unmap_dma(start, buffer.size) == buffer.size
 
 
+@rule("vfio_compat.unmap.hw_queue")
+def test_unmap_of_the_memory_of_a_queue(
+    expected: Expectation,
+    viommu: Viommu,
+    container: VfioContainer,
+    start: int,
+    buffer: Buffer,
+    page_size: int,
+) -> None:
+    container.map_dma(start, buffer, buffer.size)
+    queue = viommu.hw_queue_alloc(start, page_size)
+    for size, flags in ((buffer.size, 0), (0, ALL)):
+        with expected:
+            container.unmap_dma(0 if flags else start, size, flags=flags)
+        assert size_after(expected) == 0
+    queue.destroy()
+    assert container.unmap_all() == buffer.size
+
+
+@rule("vfio_compat.unmap.during_map")
+@pytest.mark.usefixtures("with_device")
+def test_unmap_of_what_is_being_mapped(
+    expected: Expectation, while_mapping: Callable[..., None], start: int, page_size: int
+) -> None:
+    with expected:
+        while_mapping(start, "VFIO_IOMMU_UNMAP_DMA", iova=start, size=page_size)
+
+
 # ---- parts of a mapping ----
 
 
@@ -282,3 +312,28 @@ def test_split_of_what_an_access_pins(
     with expected:
         type1.unmap_dma(start, page_size)
     assert type1.unmap_all() == buffer.size
+
+
+@rule("vfio_compat.unmap.split_dmabuf")
+def test_split_of_a_dmabuf(
+    expected: Expectation,
+    type1: VfioContainer,
+    ioas: Ioas,
+    dmabuf: Callable[[int], int],
+    start: int,
+    page_size: int,
+) -> None:
+    ioas.map_file(dmabuf(4 * page_size), 4 * page_size, iova=start)
+    for place in (0, 2):
+        with expected:
+            type1.unmap_dma(start + place * page_size, page_size)
+    assert type1.unmap_all() == 4 * page_size
+
+
+@rule("vfio_compat.unmap.split_during_map")
+@pytest.mark.usefixtures("type1")
+def test_split_of_what_is_being_mapped(
+    expected: Expectation, while_mapping: Callable[..., None], start: int, page_size: int
+) -> None:
+    with expected:
+        while_mapping(start, "VFIO_IOMMU_UNMAP_DMA", iova=start, size=page_size // 2)
