@@ -174,6 +174,22 @@ def test_event_outlives_the_attachment(
     assert events() == [Event(0, 0x99)]
 
 
+@rule("veventq.event.back_again")
+@pytest.mark.parametrize("away", ["ioas", "nested_hwpt"])
+def test_event_of_a_device_that_has_come_back(
+    attached: MockDevice,
+    viommu_hwpt: Hwpt,
+    happen: Callable[..., None],
+    events: Callable[..., list[Event]],
+    away: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    for pt in (request.getfixturevalue(away), viommu_hwpt):
+        attached.replace(pt)
+    happen()
+    assert events() == [Event(0, 0x99)]
+
+
 # ---- reading ----
 
 
@@ -193,6 +209,17 @@ def test_what_does_not_fit_stays(
     happen(2)
     assert events(size) == [Event(0)]
     assert events() == [Event(1)]
+
+
+@rule("veventq.read.part_in_order")
+def test_what_does_not_fit_stays_before_the_rest(
+    viommu: Viommu, iommufd: Context, attached: MockDevice
+) -> None:
+    file = EventFile(viommu.veventq_alloc(3))
+    for _ in range(3):
+        trigger(iommufd, attached)
+    data = b"".join(file.read(size) for size in (EVENT, 3 * EVENT))
+    assert [record[1] for record in struct.iter_unpack("<III", data)] == [0, 1, 2]
 
 
 @rule("veventq.read.fits")

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""IOMMU_IOAS_NOIOMMU_GET_PA: mock devices have an IOMMU, so that no call of it can succeed here."""
+
+from __future__ import annotations
+
+from errno import EOPNOTSUPP
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import rule
+from pytest_iommufd.iommufd import Context, IoctlError
+from pytest_iommufd.iommufd.accounting import drop_capability
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Ioas
+    from pytest_iommufd.iommufd.leaks import Ledger
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+CAP_SYS_RAWIO = 17
+MAX = 2**64 - 1
+NO_IOAS = 9999
+
+
+@pytest.fixture
+def has_noiommu(ledger: Ledger, uapi: Uapi) -> bool:
+    """Whether the kernel has CONFIG_IOMMUFD_NOIOMMU: it minds what is in a call, then."""
+    if not uapi.has("IOMMU_IOAS_NOIOMMU_GET_PA"):
+        return False
+    context = Context(ledger.process, uapi)
+    ledger.contexts.append(context)
+    try:
+        context.ioctl("IOMMU_IOAS_NOIOMMU_GET_PA")
+    except IoctlError as error:
+        return error.errno != EOPNOTSUPP
+    return True
+
+
+@pytest.fixture
+def get_pa(iommufd: Context) -> Callable[..., None]:
+    """Makes the call, with a length of a byte unless one is given."""
+
+    def call(ioas: Any = NO_IOAS, **fields: int) -> None:
+        iommufd.ioctl("IOMMU_IOAS_NOIOMMU_GET_PA", **{"ioas_id": ioas, "length": 1, **fields})
+
+    return call
+
+
+@rule("ioas.noiommu_get_pa.privilege")
+def test_without_the_privilege(
+    expected: Expectation, get_pa: Callable[..., None], process: Process
+) -> None:
+    drop_capability(process, CAP_SYS_RAWIO)
+    for fields in ({}, {"flags": 1}, {"length": 0}):
+        with expected:
+            get_pa(**fields)
+
+
+@rule("ioas.noiommu_get_pa.reserved")
+@pytest.mark.parametrize("field", ["flags", "__reserved"])
+def test_reserved_field(expected: Expectation, get_pa: Callable[..., None], field: str) -> None:
+    for bit in (0, 31):
+        with expected:
+            get_pa(length=0, **{field: 1 << bit})
+
+
+@rule("ioas.noiommu_get_pa.length_zero")
+def test_length_zero(expected: Expectation, get_pa: Callable[..., None]) -> None:
+    for iova in (0, MAX):
+        with expected:
+            get_pa(length=0, iova=iova)
+
+
+@rule("ioas.noiommu_get_pa.iova_huge")
+def test_largest_iova(expected: Expectation, get_pa: Callable[..., None], ioas: Ioas) -> None:
+    for target in (NO_IOAS, ioas):
+        with expected:
+            get_pa(target, iova=MAX)
+
+
+@rule("ioas.noiommu_get_pa.no_ioas")
+def test_no_ioas(expected: Expectation, get_pa: Callable[..., None], no_ioas: int) -> None:
+    with expected:
+        get_pa(no_ioas)
+
+
+@rule("ioas.noiommu_get_pa.unmapped")
+def test_nothing_is_mapped(
+    expected: Expectation, get_pa: Callable[..., None], ioas: Ioas, area: int, page_size: int
+) -> None:
+    for iova in (area - 1, area + 2 * page_size, MAX - 1):
+        with expected:
+            get_pa(ioas, iova=iova)
+
+
+@rule("ioas.noiommu_get_pa.with_iommu")
+@pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
+def test_mapped_for_a_device_with_an_iommu(
+    expected: Expectation,
+    get_pa: Callable[..., None],
+    ioas: Ioas,
+    area: int,
+    request: pytest.FixtureRequest,
+    *,
+    device: bool,
+) -> None:
+    if device:
+        request.getfixturevalue("mock_device")
+    with expected:
+        get_pa(ioas, iova=area)
+
+
+@rule("ioas.noiommu_get_pa.revoked")
+def test_dmabuf_that_was_taken_away(
+    expected: Expectation,
+    get_pa: Callable[..., None],
+    ioas: Ioas,
+    dmabuf: Callable[[int], int],
+    base: int,
+    page_size: int,
+) -> None:
+    fd = dmabuf(page_size)
+    ioas.map_file(fd, page_size, iova=base)
+    ioas.context.test("dmabuf_revoke", dmabuf_revoke={"dmabuf_fd": fd, "revoked": 1})
+    with expected:
+        get_pa(ioas, iova=base)
