@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+# driver.c is a part of the kernel's image, where other drivers call it, and not of the module: in
+# the module of a mutant a copy comes first, which exports nothing.
+IN_THE_IMAGE = "driver.c"
+COPY = """
+#include "iommufd_private.h"
+#undef EXPORT_SYMBOL_NS_GPL
+#define EXPORT_SYMBOL_NS_GPL(...)
+#include "driver.c"
+"""
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -44,3 +54,7 @@ class Mutant:
         edited, count = re.subn(pattern, self.new, found[0])
         assert count == 1, f"{self.name}: {self.old!r} is {count} times in {self.function}"
         path.write_text(text[: found.start()] + edited + text[found.end() :])
+        if self.file == IN_THE_IMAGE:
+            (folder / "copy.c").write_text(COPY)
+            with (folder / "Makefile").open("a") as makefile:
+                makefile.write("iommufd-y += copy.o\n")
