@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import mmap
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,24 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_iommufd import IoctlError, Problem, absent
-from pytest_iommufd.agent.protocol import Program
-from pytest_iommufd.iommufd import Context
-from pytest_iommufd.iommufd.context import Call as Made
+from pytest_iommufd import Problem, absent
 from pytest_iommufd.kernel import ready
 from pytest_iommufd.kernel.cache import default_root
 from pytest_iommufd.rules.marker import rule, rule_of
-from pytest_iommufd.uapi import Struct, Uapi, errno_name
+from pytest_iommufd.uapi import Uapi
 
+from .raw import Raw
 from .samples import NO_OBJECTS, SAMPLES, Objects, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pytest_iommufd.iommufd import Buffer
-    from pytest_iommufd.iommufd.leaks import Ledger
+    from pytest_iommufd.iommufd import Buffer, Context
     from pytest_iommufd.lab import Bench
-    from pytest_iommufd.uapi import Ioctl
 
     from .samples import Call, Sample
 
@@ -42,8 +37,8 @@ FIRST_VERSION = {
     "IOMMU_VEVENTQ_ALLOC": "out_veventq_fd",
     "IOMMU_VIOMMU_ALLOC": "out_viommu_id",
 }
-PROT_NONE = 0
-FILLER = 0xAA
+PAGE = 4096
+ABOVE = 20  # more objects than a test has in its context
 
 
 # ---- what the headers have, at collection ----
@@ -193,80 +188,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(fixture, pairs, ids=ids, indirect=True)
 
 
-# ---- calls of raw bytes ----
+# ---- requests ----
 
 
-class Raw:
-    """A command of the kernel, called with bytes instead of fields.
-
-    Attributes:
-        ioctl: name, number and struct.
-        sizeof: the size of its struct in the kernel's header.
-        page: where the struct is put; what follows cannot be read.
-    """
-
-    def __init__(self, context: Context, ioctl: Ioctl, page: Buffer) -> None:
-        self.context = context
-        self.ioctl = ioctl
-        self.sizeof = context.uapi.sizeof(ioctl.struct)
-        self.page = page
-
-    def of_size(self, size: int, filler: int = 0) -> bytes:
-        """Return a struct of zeroes, or of another byte, that gives a size and has so many."""
-        return size.to_bytes(4, "little") + bytes([filler]) * (max(size, self.sizeof) - 4)
-
-    def call(self, content: bytes, *, at: int | None = None) -> bytes:
-        """Make the call with these bytes, and return what is there afterwards.
-
-        Raises:
-            IoctlError: it failed; the bytes are in its struct.
-        """
-        __tracebackhide__ = True
-        where = self.page.address if at is None else at
-        program = Program()
-        program.write(where, content)
-        index = program.syscall("ioctl", self.context.fd, self.ioctl.number, where).index
-        program.read(where, len(content))
-        struct = self.context.uapi.struct(self.ioctl.struct).load(content)
-        made = Made(self.ioctl.name, struct)
-        self.context.calls.append(made)
-        results = self.context.process.run(program, during=made)
-        number = results[index].errno
-        struct.load(results[-1].data)
-        made.outcome = errno_name(number) if number else "OK"
-        if number:
-            raise RawError(number, self.ioctl.name, struct, results[-1].data)
-        return results[-1].data
-
-    def call_pointer(self, pointer: int) -> None:
-        """Make the call with a bare pointer."""
-        __tracebackhide__ = True
-        self.context.ioctl_pointer(self.ioctl.name, pointer)
-
-    def call_at_end(self, content: bytes) -> None:
-        """Make the call with bytes behind which there is memory that cannot be read."""
-        __tracebackhide__ = True
-        end = self.page.address + self.page.size
-        self.page.write(content, self.page.size - len(content))
-        self.context.ioctl_pointer(self.ioctl.name, end - len(content))
-
-    def call_read_only(self, content: bytes) -> None:
-        """Make the call with bytes in memory that cannot be written."""
-        __tracebackhide__ = True
-        self.page.write(content)
-        self.page.protect(mmap.PROT_READ)
-        try:
-            self.context.ioctl_pointer(self.ioctl.name, self.page.address)
-        finally:
-            self.page.protect(mmap.PROT_READ | mmap.PROT_WRITE)
+@pytest.fixture
+def requests(bench: Bench, uapi: Uapi) -> list[int]:
+    """The numbers of all commands that the kernel has."""
+    return [ioctl.number for ioctl in uapi.ioctls if bench.answers(ioctl.name)]
 
 
-class RawError(IoctlError):
-    """A call of raw bytes failed; `after` is what is there afterwards."""
-
-    def __init__(self, number: int, ioctl: str, struct: Struct, after: bytes) -> None:
-        super().__init__(number, ioctl, struct)
-        self.after = after
+# ---- valid calls ----
 
 
 class Valid(Raw):
@@ -279,7 +210,7 @@ class Valid(Raw):
     """
 
     def __init__(self, raw: Raw, sample: Sample, objects: Objects) -> None:
-        super().__init__(raw.context, raw.ioctl, raw.page)
+        super().__init__(raw.context, raw.ioctl, raw.make_page)
         self.sample = sample
         self.objects = objects
         self._call: Call = sample.make(objects)
@@ -387,23 +318,26 @@ class FieldOf:
 
 
 @pytest.fixture
-def page_before_hole(buffers: Callable[..., Buffer], page_size: int) -> Buffer:
-    """Memory with a page behind it that cannot be read."""
-    pages = buffers(5 * page_size)
-    pages.protect(PROT_NONE, 4 * page_size)
-    pages.size = 4 * page_size
-    return pages
+def make_objects(bench: Bench, buffers: Callable[..., Buffer]) -> Callable[[Context], Objects]:
+    """Makes the objects of a context."""
+    return lambda context: Objects(context, functools.partial(buffers, PAGE), bench.answers)
 
 
 @pytest.fixture
-def objects(iommufd: Context, memfd_buffer: Buffer) -> Objects:
+def objects(iommufd: Context, make_objects: Callable[[Context], Objects]) -> Objects:
     """Objects of each kind."""
-    return Objects(iommufd, memfd_buffer)
+    return make_objects(iommufd)
 
 
 @pytest.fixture
-def make_raw(bench: Bench, iommufd: Context, page_before_hole: Buffer) -> Callable[[str], Raw]:
+def make_raw(
+    bench: Bench, iommufd: Context, request: pytest.FixtureRequest
+) -> Callable[[str], Raw]:
     """Makes a Raw of a command; absent where the kernel lacks it."""
+
+    def page() -> Buffer:
+        found: Buffer = request.getfixturevalue("page_before_hole")
+        return found
 
     def make(command: str) -> Raw:
         uapi = iommufd.uapi
@@ -411,7 +345,7 @@ def make_raw(bench: Bench, iommufd: Context, page_before_hole: Buffer) -> Callab
             absent(f"the kernel's header does not define {command}")
         if not bench.answers(command):
             absent(f"the kernel has no {command} (ENOTTY)")
-        return Raw(iommufd, uapi.ioctl(command), page_before_hole)
+        return Raw(iommufd, uapi.ioctl(command), page)
 
     return make
 
@@ -479,10 +413,7 @@ def first_version(request: pytest.FixtureRequest, uapi: Uapi) -> Callable[[Raw],
 
 
 @pytest.fixture
-def other_objects(ledger: Ledger, uapi: Uapi, memfd_buffer: Buffer) -> Objects:
+def other_objects(other_iommufd: Context, make_objects: Callable[[Context], Objects]) -> Objects:
     """Objects of another context, with ids above those of the first."""
-    context = Context(ledger.process, uapi)
-    ledger.contexts.append(context)
-    for _ in range(20):
-        context.ioas_alloc()
-    return Objects(context, memfd_buffer)
+    other_iommufd.ioctl("IOMMU_IOAS_ALLOC", repeat=ABOVE)
+    return make_objects(other_iommufd)

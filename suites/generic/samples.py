@@ -39,12 +39,21 @@ NO_OBJECTS = ("option_id", "virt_id")
 
 
 class Objects:
-    """One object of each kind in a context, made when it is first asked for."""
+    """One object of each kind in a context, made when it is first asked for.
 
-    def __init__(self, context: Context, memory: Buffer) -> None:
+    Args:
+        context: where.
+        memory: makes a page; of a memfd with kind="memfd".
+        answers: tells whether the kernel has an ioctl.
+    """
+
+    def __init__(
+        self, context: Context, memory: Callable[..., Buffer], answers: Callable[[str], bool]
+    ) -> None:
         self.context = context
         self.uapi = context.uapi
-        self.memory = memory
+        self._make_memory = memory
+        self._answers = answers
         self._iova = self.uapi.MOCK_APERTURE_START
 
     def new_iova(self) -> int:
@@ -67,8 +76,21 @@ class Objects:
         return [
             kind
             for kind in (*KINDS, *needs)
-            if kind not in needs or self.context.has(f"IOMMU_{needs[kind]}_ALLOC")
+            if kind not in needs or self._has(f"IOMMU_{needs[kind]}_ALLOC")
         ]
+
+    def _has(self, ioctl: str) -> bool:
+        return self.uapi.has(ioctl) and self._answers(ioctl)
+
+    @cached_property
+    def memory(self) -> Buffer:
+        """A page of memory."""
+        return self._make_memory()
+
+    @cached_property
+    def file(self) -> Buffer:
+        """A page of a memfd."""
+        return self._make_memory(kind="memfd")
 
     @cached_property
     def ioas(self) -> Ioas:
@@ -276,7 +298,7 @@ def ioas_map(objects: Objects) -> Call:
 @sample("IOMMU_IOAS_MAP_FILE", answers=("iova",), changes=True)
 def ioas_map_file(objects: Objects) -> Call:
     """Return a valid call of IOMMU_IOAS_MAP_FILE."""
-    return _mapping(objects, {"ioas_id": objects.ioas, "fd": objects.memory.fd}, "iova")
+    return _mapping(objects, {"ioas_id": objects.ioas, "fd": objects.file.fd}, "iova")
 
 
 @sample("IOMMU_IOAS_COPY", answers=("dst_iova",), changes=True)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from pytest_iommufd.rules.expectation import Expectation
 
-    from .conftest import FieldOf, Raw
+    from .conftest import FieldOf
+    from .raw import Raw
     from .samples import Objects
 
 NO_OBJECT = (0, 9999, 0x8000_0001, 0xFFFF_FFFF)
@@ -40,41 +41,41 @@ def test_valid_call(expected: Expectation, command: Raw, objects: Objects) -> No
 
 @rule("generic.reserved_field")
 def test_reserved_field(expected: Expectation, reserved_field: FieldOf) -> None:
-    for content in some_bits(reserved_field):
+    for answer in reserved_field.valid.calls(some_bits(reserved_field)):
         with expected:
-            reserved_field.valid.call(content)
+            answer.checked()
 
 
 @rule("generic.unknown_flag")
 def test_flag_without_a_name(expected: Expectation, flags_field: FieldOf) -> None:
-    for content in flags_field.with_bits(flags_field.unused_bits()):
+    for answer in flags_field.valid.calls(flags_field.with_bits(flags_field.unused_bits())):
         with expected:
-            flags_field.valid.call(content)
+            answer.checked()
 
 
 @rule("generic.unknown_id")
 def test_id_of_no_object(expected: Expectation, id_field: FieldOf) -> None:
-    for content in id_field.with_numbers(NO_OBJECT):
+    for answer in id_field.valid.calls(id_field.with_numbers(NO_OBJECT)):
         with expected:
-            id_field.valid.call(content)
+            answer.checked()
 
 
 @rule("generic.wrong_kind")
 def test_id_of_another_kind(
     expected: Expectation, typed_id_field: FieldOf, objects: Objects
 ) -> None:
-    for content in typed_id_field.with_kinds(objects, right=False):
+    for answer in typed_id_field.valid.calls(typed_id_field.with_kinds(objects, right=False)):
         with expected:
-            typed_id_field.valid.call(content)
+            answer.checked()
 
 
 @rule("generic.other_context")
 def test_id_of_another_context(
     expected: Expectation, id_field: FieldOf, other_objects: Objects
 ) -> None:
-    for content in id_field.with_kinds(other_objects, right=True):
+    for answer in id_field.valid.calls(id_field.with_kinds(other_objects, right=True)):
         with expected:
-            id_field.valid.call(content)
+            answer.checked()
 
 
 # ---- where a command differs ----
@@ -90,32 +91,32 @@ def test_diverging_reserved_field(expected: Expectation, divergence: FieldOf) ->
 
 @diverging("unknown_id")
 def test_diverging_id_of_no_object(expected: Expectation, divergence: FieldOf) -> None:
-    for content in divergence.with_numbers(NO_OBJECT):
+    for answer in divergence.valid.calls(divergence.with_numbers(NO_OBJECT)):
         with expected:
-            divergence.valid.call(content)
+            answer.checked()
 
 
 @diverging("wrong_kind")
 def test_diverging_id_of_another_kind(
     expected: Expectation, divergence: FieldOf, objects: Objects
 ) -> None:
-    for content in divergence.with_kinds(objects, right=False):
+    for answer in divergence.valid.calls(divergence.with_kinds(objects, right=False)):
         with expected:
-            divergence.valid.call(content)
+            answer.checked()
 
 
 @diverging("other_context")
 def test_diverging_id_of_another_context(
     expected: Expectation, divergence: FieldOf, other_objects: Objects
 ) -> None:
-    for content in divergence.with_kinds(other_objects, right=True):
+    for answer in divergence.valid.calls(divergence.with_kinds(other_objects, right=True)):
         with expected:
-            divergence.valid.call(content)
+            answer.checked()
 
 
 @diverging("unknown_flag")
 def test_diverging_flag(expected: Expectation, divergence: FieldOf) -> None:
     flag = getattr(divergence.valid.uapi, divergence.but)
-    for content in divergence.with_bits([flag.bit_length() - 1]):
+    for answer in divergence.valid.calls(divergence.with_bits([flag.bit_length() - 1])):
         with expected:
-            divergence.valid.call(content)
+            answer.checked()

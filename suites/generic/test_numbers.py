@@ -5,17 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_iommufd import rule
-from pytest_iommufd.agent.protocol import Program
-from pytest_iommufd.uapi import errno_name
+
+from .raw import others, outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pytest_iommufd.iommufd import Context
     from pytest_iommufd.rules.expectation import Expectation
-
-    from .conftest import Raw
 
 TYPE = 0x3B00
 # What changes a request without changing its number: type, direction, size of the argument.
@@ -25,23 +23,6 @@ OTHERS = {"type": 0x100, "no_type": 0x3B00, "write": 1 << 30, "read": 2 << 30, "
 def defined(iommufd: Context) -> set[int]:
     """Return the numbers of the commands of the kernel's header."""
     return {ioctl.number & 0xFF for ioctl in iommufd.uapi.ioctls}
-
-
-def outcomes(iommufd: Context, requests: Iterable[int], pointer: int) -> dict[str, str]:
-    """Make requests with one pointer, and return what each gives."""
-    program = Program()
-    indexes = {
-        request: program.syscall("ioctl", iommufd.fd, request, pointer).index
-        for request in requests
-    }
-    results = iommufd.process.run(program, during="requests that are no command")
-    return {hex(number): errno_name(results[index].errno) for number, index in indexes.items()}
-
-
-def others(wanted: str, found: dict[str, str]) -> dict[str, str]:
-    """Return what gave something else."""
-    assert found
-    return {request: errno for request, errno in found.items() if errno != wanted}
 
 
 @rule("generic.number.defined")
@@ -79,20 +60,25 @@ def test_number_outside_the_table(expected: Expectation, iommufd: Context, unmap
         assert others(expected.result, outcomes(iommufd, outside, pointer)) == {}
 
 
+@pytest.fixture
+def of_other_types(requests: list[int]) -> list[int]:
+    """Requests that are a command's but for one part of the number."""
+    return [request ^ other for request in requests for other in OTHERS.values()]
+
+
 @rule("generic.number.other_type")
-def test_request_of_another_type(expected: Expectation, command: Raw) -> None:
-    pointer = command.context.put(command.of_size(command.sizeof))
-    found = outcomes(
-        command.context, (command.ioctl.number ^ other for other in OTHERS.values()), pointer
-    )
-    assert others(expected.result, found) == {}
+def test_request_of_another_type(
+    expected: Expectation, iommufd: Context, of_other_types: list[int]
+) -> None:
+    for size in (8, 4096):
+        pointer = iommufd.put(size.to_bytes(4, "little") + bytes(4092))
+        found = outcomes(iommufd, of_other_types, pointer)
+        assert others(expected.result, found) == {}
 
 
 @rule("generic.number.other_type_unreadable")
 def test_request_of_another_type_with_a_bad_pointer(
-    expected: Expectation, command: Raw, unmapped: int
+    expected: Expectation, iommufd: Context, of_other_types: list[int], unmapped: int
 ) -> None:
-    found = outcomes(
-        command.context, (command.ioctl.number ^ other for other in OTHERS.values()), unmapped
-    )
+    found = outcomes(iommufd, of_other_types, unmapped)
     assert others(expected.result, found) == {}

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Calls made of raw bytes and of bare pointers, many of them in one round trip."""
+
+from __future__ import annotations
+
+import functools
+import mmap
+from typing import TYPE_CHECKING
+
+from pytest_iommufd import IoctlError
+from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.iommufd.context import Call
+from pytest_iommufd.uapi import Struct, errno_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pytest_iommufd.iommufd import Buffer, Context
+    from pytest_iommufd.uapi import Ioctl
+
+
+def outcomes(iommufd: Context, requests: Iterable[int], pointer: int) -> dict[str, str]:
+    """Make requests with one pointer, and return what each gives."""
+    program = Program()
+    indexes = {
+        request: program.syscall("ioctl", iommufd.fd, request, pointer).index
+        for request in requests
+    }
+    results = iommufd.process.run(program, during="requests that are no command")
+    return {hex(number): errno_name(results[index].errno) for number, index in indexes.items()}
+
+
+def others(wanted: str, found: dict[str, str]) -> dict[str, str]:
+    """Return what gave something else."""
+    assert found
+    return {request: errno for request, errno in found.items() if errno != wanted}
+
+
+class Raw:
+    """A command of the kernel, called with bytes instead of fields.
+
+    Args:
+        context: where.
+        ioctl: the command.
+        make_page: makes memory behind which nothing can be read.
+
+    Attributes:
+        context, ioctl: the same.
+        sizeof: the size of its struct in the kernel's header.
+    """
+
+    def __init__(self, context: Context, ioctl: Ioctl, make_page: Callable[[], Buffer]) -> None:
+        self.context = context
+        self.ioctl = ioctl
+        self.sizeof = context.uapi.sizeof(ioctl.struct)
+        self.make_page = make_page
+
+    @functools.cached_property
+    def page(self) -> Buffer:
+        """Where a struct is put that must be at the end of memory, or that is read-only."""
+        return self.make_page()
+
+    def of_size(self, size: int, filler: int = 0) -> bytes:
+        """Return a struct of zeroes, or of another byte, that gives a size and has so many."""
+        return size.to_bytes(4, "little") + bytes([filler]) * (max(size, self.sizeof) - 4)
+
+    def calls(
+        self, contents: Iterable[bytes], *, at: int | None = None, at_end: bool = False
+    ) -> list[Answer]:
+        """Make a call with each of these bytes, all in one round trip.
+
+        Args:
+            contents: the bytes of the calls, in order; each call is made whatever the others give.
+            at: where the struct is put; by default in the process's arena.
+            at_end: put it where memory ends: what follows it cannot be read.
+        """
+        __tracebackhide__ = True
+        program = Program()
+        answers = []
+        for content in contents:
+            where = self.context.process.arena if at is None else at
+            if at_end:
+                where = self.page.end - len(content)
+            program.write(where, content)
+            made = program.syscall("ioctl", self.context.fd, self.ioctl.number, where)
+            program.read(where, len(content))
+            struct = self.context.uapi.struct(self.ioctl.struct).load(content)
+            answers.append(Answer(Call(self.ioctl.name, struct), struct, made.index))
+        self.context.calls += [answer.call for answer in answers]
+        during = answers[0].call if len(answers) == 1 else f"calls of {self.ioctl.name}"
+        results = self.context.process.run(program, during=during)
+        for answer in answers:
+            answer.take(results[answer.index].errno, results[answer.index + 1].data)
+        return answers
+
+    def call(self, content: bytes, *, at: int | None = None) -> bytes:
+        """Make the call with these bytes, and return what is there afterwards.
+
+        Raises:
+            RawError: it failed.
+        """
+        __tracebackhide__ = True
+        return self.calls([content], at=at)[0].checked()
+
+    def call_read_only(self, content: bytes) -> None:
+        """Make the call with bytes in memory that cannot be written."""
+        __tracebackhide__ = True
+        self.page.write(content)
+        self.page.protect(mmap.PROT_READ)
+        try:
+            self.context.ioctl_pointer(self.ioctl.name, self.page.address)
+        finally:
+            self.page.protect(mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+class Answer:
+    """What a call of raw bytes gave.
+
+    Args:
+        call: the call, for reports.
+        struct: its struct.
+        index: which op of its program it was.
+
+    Attributes:
+        errno: 0 when it succeeded.
+        after: the bytes that are there afterwards.
+    """
+
+    def __init__(self, call: Call, struct: Struct, index: int) -> None:
+        self.call = call
+        self.index = index
+        self.errno = 0
+        self.after = b""
+        self._struct = struct
+
+    def take(self, number: int, after: bytes) -> None:
+        """Take note of the errno and the bytes."""
+        self.errno = number
+        self.after = after
+        self._struct.load(after)
+        self.call.outcome = errno_name(number) if number else "OK"
+
+    def checked(self) -> bytes:
+        """Return the bytes that are there afterwards.
+
+        Raises:
+            RawError: the call failed.
+        """
+        __tracebackhide__ = True
+        if self.errno:
+            raise RawError(self.errno, self.call.ioctl, self._struct, self.after)
+        return self.after
+
+
+class RawError(IoctlError):
+    """A call of raw bytes failed; `after` is what is there afterwards."""
+
+    def __init__(self, number: int, ioctl: str, struct: Struct, after: bytes) -> None:
+        super().__init__(number, ioctl, struct)
+        self.after = after
