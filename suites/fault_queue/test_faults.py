@@ -33,28 +33,27 @@ pytestmark = pytest.mark.no_fail_nth("a fault that there is no memory for is los
 
 
 @rule("fault_queue.trigger.dev_id")
-@pytest.mark.parametrize("kind", ["nothing", "ioas", "nested_hwpt", "fault_queue"])
 def test_trigger_on_what_is_no_device(
-    expected: Expectation, iommufd: Context, kind: str, request: pytest.FixtureRequest
+    expected: Expectation, iommufd: Context, request: pytest.FixtureRequest
 ) -> None:
-    number = 9999 if kind == "nothing" else request.getfixturevalue(kind).id
-    with expected:
-        iommufd.test("trigger_iopf", trigger_iopf={"dev_id": number})
+    for kind in ["nothing", "ioas", "nested_hwpt", "fault_queue"]:
+        number = 9999 if kind == "nothing" else request.getfixturevalue(kind).id
+        with expected:
+            iommufd.test("trigger_iopf", trigger_iopf={"dev_id": number})
 
 
 @rule("fault_queue.trigger.not_attached")
-@pytest.mark.parametrize("where", ["ioas", "parent_hwpt", "nested_hwpt"])
 def test_fault_of_a_device_without_a_queue(
     fault: Callable[..., None],
     mock_device: MockDevice,
     iopf_hwpt: Hwpt,
     fault_file: EventFile,
-    where: str,
     request: pytest.FixtureRequest,
 ) -> None:
-    mock_device.replace(request.getfixturevalue(where))
-    fault(mock_device)
-    assert fault_file.poll() == WRITABLE
+    for where in ["ioas", "parent_hwpt", "nested_hwpt"]:
+        mock_device.replace(request.getfixturevalue(where))
+        fault(mock_device)
+        assert fault_file.poll() == WRITABLE
     iopf_hwpt.destroy()
 
 
@@ -204,18 +203,14 @@ def test_read_without_room(
 
 
 @rule("fault_queue.read.length_pending")
-@pytest.mark.parametrize("length", [1, 39, 41])
 def test_read_of_another_length_with_a_fault(
-    expected: Expectation,
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    length: int,
+    expected: Expectation, attached: MockDevice, fault: Callable[..., None], fault_file: EventFile
 ) -> None:
     fault(attached)
-    with expected:
-        fault_file.read(length)
-    assert fault_file.poll() == READABLE | WRITABLE
+    for length in [1, 39, 41]:
+        with expected:
+            fault_file.read(length)
+        assert fault_file.poll() == READABLE | WRITABLE
 
 
 @rule("fault_queue.read.unwritable")
@@ -330,19 +325,18 @@ def test_answer_to_what_was_not_read(
 
 
 @rule("fault_queue.answer.code")
-@pytest.mark.parametrize("code", [2, 3, 0xFFFF_FFFF])
 def test_answer_with_another_code(
     expected: Expectation,
     attached: MockDevice,
     fault: Callable[..., None],
     fault_file: EventFile,
     faults: Callable[..., list[Struct]],
-    code: int,
 ) -> None:
     fault(attached)
     faults()
-    with expected:
-        fault_file.write(answer(1, code=code))
+    for code in [2, 3, 0xFFFF_FFFF]:
+        with expected:
+            fault_file.write(answer(1, code=code))
     assert fault_file.write(answer(1)) == 8
 
 

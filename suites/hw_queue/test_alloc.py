@@ -23,12 +23,12 @@ LAST = (1 << 64) - 1
 
 
 @rule("hw_queue.size.below_minimum")
-@pytest.mark.parametrize("size", [0, 4, 24, 39])
 def test_size_below_the_minimum(
-    expected: Expectation, viommu: Viommu, mapped: int, page_size: int, size: int
+    expected: Expectation, viommu: Viommu, mapped: int, page_size: int
 ) -> None:
-    with expected:
-        viommu.hw_queue_alloc(mapped, page_size, size=size)
+    for size in [0, 4, 24, 39]:
+        with expected:
+            viommu.hw_queue_alloc(mapped, page_size, size=size)
 
 
 @rule("hw_queue.size.tail_zero")
@@ -45,10 +45,10 @@ def test_tail_that_is_not_zero(
 
 
 @rule("hw_queue.flags")
-@pytest.mark.parametrize("bit", [0, 1, 15, 31])
-def test_flag(expected: Expectation, viommu: Viommu, mapped: int, page_size: int, bit: int) -> None:
-    with expected:
-        viommu.hw_queue_alloc(mapped, page_size, flags=1 << bit)
+def test_flag(expected: Expectation, viommu: Viommu, mapped: int, page_size: int) -> None:
+    for bit in [0, 1, 15, 31]:
+        with expected:
+            viommu.hw_queue_alloc(mapped, page_size, flags=1 << bit)
 
 
 @rule("hw_queue.type.default")
@@ -58,21 +58,19 @@ def test_type_zero(expected: Expectation, viommu: Viommu, mapped: int, page_size
 
 
 @rule("hw_queue.flags.first")
-@pytest.mark.parametrize("fields", [{"flags": 1}, {"type": 0}], ids=["flags", "type"])
-def test_flags_and_type_are_looked_at_first(
-    expected: Expectation, viommu: Viommu, fields: dict[str, int]
-) -> None:
-    with expected:
-        viommu.hw_queue_alloc(LAST, 0, viommu_id=0, **fields)
+def test_flags_and_type_are_looked_at_first(expected: Expectation, viommu: Viommu) -> None:
+    for fields in [{"flags": 1}, {"type": 0}]:
+        with expected:
+            viommu.hw_queue_alloc(LAST, 0, viommu_id=0, **fields)
 
 
 @rule("hw_queue.type.unknown")
-@pytest.mark.parametrize("number", [1, 7, 0xFFFF_FFFF])
 def test_type_that_the_driver_has_not(
-    expected: Expectation, viommu: Viommu, mapped: int, page_size: int, number: int
+    expected: Expectation, viommu: Viommu, mapped: int, page_size: int
 ) -> None:
-    with expected:
-        viommu.hw_queue_alloc(mapped, page_size, type=number)
+    for number in [1, 7, 0xFFFF_FFFF]:
+        with expected:
+            viommu.hw_queue_alloc(mapped, page_size, type=number)
     viommu.destroy()
 
 
@@ -85,10 +83,10 @@ def test_type_is_looked_at_before_the_memory(
 
 
 @rule("hw_queue.length.zero")
-@pytest.mark.parametrize("iova", [0, 0x1000000, LAST])
-def test_length_zero(expected: Expectation, viommu: Viommu, mapped: int, iova: int) -> None:
-    with expected:
-        viommu.hw_queue_alloc(iova, 0)
+def test_length_zero(expected: Expectation, viommu: Viommu, mapped: int) -> None:
+    for iova in [0, 0x1000000, LAST]:
+        with expected:
+            viommu.hw_queue_alloc(iova, 0)
     assert mapped
 
 
@@ -99,12 +97,10 @@ def test_length_zero_is_told_before_the_id(expected: Expectation, viommu: Viommu
 
 
 @rule("hw_queue.length.overflow")
-@pytest.mark.parametrize(("iova", "length"), [(LAST, 2), (2, LAST), (1 << 63, (1 << 63) + 1)])
-def test_range_that_overflows(
-    expected: Expectation, viommu: Viommu, iova: int, length: int
-) -> None:
-    with expected:
-        viommu.hw_queue_alloc(iova, length)
+def test_range_that_overflows(expected: Expectation, viommu: Viommu) -> None:
+    for iova, length in [(LAST, 2), (2, LAST), (1 << 63, (1 << 63) + 1)]:
+        with expected:
+            viommu.hw_queue_alloc(iova, length)
 
 
 @rule("hw_queue.length.overflow.before_id")
@@ -114,56 +110,51 @@ def test_range_that_overflows_is_told_before_the_id(expected: Expectation, viomm
 
 
 @rule("hw_queue.length.rounded_overflow")
-@pytest.mark.parametrize(("iova", "length"), [(0, LAST), (0, LAST - 0xFFE), (0xFFF, LAST - 0xFFE)])
-def test_length_that_overflows_when_it_is_rounded(
-    expected: Expectation, viommu: Viommu, iova: int, length: int
-) -> None:
-    with expected:
-        viommu.hw_queue_alloc(iova, length)
+def test_length_that_overflows_when_it_is_rounded(expected: Expectation, viommu: Viommu) -> None:
+    for iova, length in [(0, LAST), (0, LAST - 0xFFE), (0xFFF, LAST - 0xFFE)]:
+        with expected:
+            viommu.hw_queue_alloc(iova, length)
     viommu.destroy()
 
 
 @rule("hw_queue.length.too_long")
-@pytest.mark.parametrize("length", [1 << 50, LAST - 0xFFF])
-def test_length_that_there_is_no_memory_for(
-    expected: Expectation, viommu: Viommu, length: int
-) -> None:
-    with expected:
-        viommu.hw_queue_alloc(0, length)
+def test_length_that_there_is_no_memory_for(expected: Expectation, viommu: Viommu) -> None:
+    for length in [1 << 50, LAST - 0xFFF]:
+        with expected:
+            viommu.hw_queue_alloc(0, length)
     viommu.destroy()
 
 
 @rule("hw_queue.viommu_id.names_nothing")
-@pytest.mark.parametrize("number", UNKNOWN)
 def test_viommu_id_names_nothing(
-    expected: Expectation, viommu: Viommu, mapped: int, page_size: int, number: int
+    expected: Expectation, viommu: Viommu, mapped: int, page_size: int
 ) -> None:
-    with expected:
-        viommu.hw_queue_alloc(mapped, page_size, viommu_id=number)
+    for number in UNKNOWN:
+        with expected:
+            viommu.hw_queue_alloc(mapped, page_size, viommu_id=number)
 
 
 @rule("hw_queue.viommu_id.other_type")
-@pytest.mark.parametrize("kind", NO_VIOMMUS)
 def test_viommu_id_of_another_type(
     expected: Expectation,
     viommu: Viommu,
     mapped: int,
     page_size: int,
-    kind: str,
     request: pytest.FixtureRequest,
 ) -> None:
-    wrong = request.getfixturevalue(kind)
-    with expected:
-        viommu.hw_queue_alloc(mapped, page_size, 1, viommu_id=wrong)
+    for kind in NO_VIOMMUS:
+        wrong = request.getfixturevalue(kind)
+        with expected:
+            viommu.hw_queue_alloc(mapped, page_size, 1, viommu_id=wrong)
 
 
 @rule("hw_queue.index.beyond")
-@pytest.mark.parametrize("index", [2, 5, 0xFFFF_FFFF])
 def test_index_that_is_not_there(
-    expected: Expectation, viommu: Viommu, ioas: Ioas, mapped: int, page_size: int, index: int
+    expected: Expectation, viommu: Viommu, ioas: Ioas, mapped: int, page_size: int
 ) -> None:
-    with expected:
-        viommu.hw_queue_alloc(mapped, page_size, index)
+    for index in [2, 5, 0xFFFF_FFFF]:
+        with expected:
+            viommu.hw_queue_alloc(mapped, page_size, index)
     assert ioas.unmap(mapped, page_size) == page_size
     viommu.destroy()
 

@@ -26,12 +26,12 @@ NO_DEVICES = ["ioas", "parent_hwpt", "selftest_object", "viommu", "veventq", "fa
 
 
 @rule("vdevice.size.below_minimum")
-@pytest.mark.parametrize("size", [0, 4, 16, 23])
 def test_size_below_the_minimum(
-    expected: Expectation, viommu: Viommu, mock_device: MockDevice, size: int
+    expected: Expectation, viommu: Viommu, mock_device: MockDevice
 ) -> None:
-    with expected:
-        viommu.vdevice_alloc(mock_device, size=size)
+    for size in [0, 4, 16, 23]:
+        with expected:
+            viommu.vdevice_alloc(mock_device, size=size)
 
 
 @rule("vdevice.size.tail_zero")
@@ -48,26 +48,22 @@ def test_tail_that_is_not_zero(
 
 
 @rule("vdevice.viommu_id.names_nothing")
-@pytest.mark.parametrize("number", UNKNOWN)
 def test_viommu_id_names_nothing(
-    expected: Expectation, viommu: Viommu, mock_device: MockDevice, number: int
+    expected: Expectation, viommu: Viommu, mock_device: MockDevice
 ) -> None:
-    with expected:
-        viommu.vdevice_alloc(mock_device, viommu_id=number)
+    for number in UNKNOWN:
+        with expected:
+            viommu.vdevice_alloc(mock_device, viommu_id=number)
 
 
 @rule("vdevice.viommu_id.other_type")
-@pytest.mark.parametrize("kind", NO_VIOMMUS)
 def test_viommu_id_of_another_type(
-    expected: Expectation,
-    viommu: Viommu,
-    other_device: MockDevice,
-    kind: str,
-    request: pytest.FixtureRequest,
+    expected: Expectation, viommu: Viommu, other_device: MockDevice, request: pytest.FixtureRequest
 ) -> None:
-    wrong = request.getfixturevalue(kind)
-    with expected:
-        viommu.vdevice_alloc(other_device, viommu_id=wrong)
+    for kind in NO_VIOMMUS:
+        wrong = request.getfixturevalue(kind)
+        with expected:
+            viommu.vdevice_alloc(other_device, viommu_id=wrong)
 
 
 @rule("vdevice.viommu_id.destroyed")
@@ -89,21 +85,21 @@ def test_viommu_id_is_looked_at_before_the_device(
 
 
 @rule("vdevice.dev_id.names_nothing")
-@pytest.mark.parametrize("number", UNKNOWN)
-def test_dev_id_names_nothing(expected: Expectation, viommu: Viommu, number: int) -> None:
-    with expected:
-        viommu.vdevice_alloc(number)
+def test_dev_id_names_nothing(expected: Expectation, viommu: Viommu) -> None:
+    for number in UNKNOWN:
+        with expected:
+            viommu.vdevice_alloc(number)
     viommu.destroy()
 
 
 @rule("vdevice.dev_id.other_type")
-@pytest.mark.parametrize("kind", NO_DEVICES)
 def test_dev_id_of_another_type(
-    expected: Expectation, viommu: Viommu, kind: str, request: pytest.FixtureRequest
+    expected: Expectation, viommu: Viommu, request: pytest.FixtureRequest
 ) -> None:
-    wrong = request.getfixturevalue(kind)
-    with expected:
-        viommu.vdevice_alloc(wrong)
+    for kind in NO_DEVICES:
+        wrong = request.getfixturevalue(kind)
+        with expected:
+            viommu.vdevice_alloc(wrong)
 
 
 @rule("vdevice.dev_id.destroyed")
@@ -194,9 +190,9 @@ def test_virt_id_is_taken(
 
 
 @rule("vdevice.virt_id.any")
-@pytest.mark.parametrize("virt_id", [0, 1, 1 << 32, (1 << 64) - 1])
-def test_any_virt_id(viommu: Viommu, mock_device: MockDevice, virt_id: int) -> None:
-    viommu.vdevice_alloc(mock_device, virt_id).destroy()
+def test_any_virt_id(viommu: Viommu, mock_device: MockDevice) -> None:
+    for virt_id in [0, 1, 1 << 32, (1 << 64) - 1]:
+        viommu.vdevice_alloc(mock_device, virt_id).destroy()
 
 
 @rule("vdevice.virt_id.all_bits")

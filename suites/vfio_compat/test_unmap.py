@@ -66,13 +66,13 @@ def test_unknown_flag(
 
 
 @rule("vfio_compat.unmap.dirty_bitmap")
-@pytest.mark.parametrize("flags", [GET_DIRTY_BITMAP, GET_DIRTY_BITMAP | ALL])
 def test_dirty_bitmap(
-    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer, flags: int
+    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer
 ) -> None:
     container.map_dma(start, buffer, buffer.size)
-    with expected:
-        container.unmap_dma(start, buffer.size, flags=flags)
+    for flags in [GET_DIRTY_BITMAP, GET_DIRTY_BITMAP | ALL]:
+        with expected:
+            container.unmap_dma(start, buffer.size, flags=flags)
 
 
 @rule("vfio_compat.unmap.checked_first")
@@ -136,19 +136,14 @@ def test_unmap_all(
 
 
 @rule("vfio_compat.unmap.all_operands")
-@pytest.mark.parametrize(("iova", "size"), [(1, 0), (0, 1), (4096, 4096), (1 << 63, 0)])
 def test_unmap_all_with_operands(
-    expected: Expectation,
-    container: VfioContainer,
-    start: int,
-    buffer: Buffer,
-    iova: int,
-    size: int,
+    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer
 ) -> None:
     container.map_dma(start, buffer, buffer.size)
-    with expected:
-        container.unmap_dma(iova, size, flags=ALL)
-    assert size_after(expected) == size
+    for iova, size in [(1, 0), (0, 1), (4096, 4096), (1 << 63, 0)]:
+        with expected:
+            container.unmap_dma(iova, size, flags=ALL)
+        assert size_after(expected) == size
     assert container.unmap_all() == buffer.size
 
 

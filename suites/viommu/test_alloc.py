@@ -24,18 +24,16 @@ BEYOND = 1 << 31
 
 
 @rule("viommu.size.below_minimum")
-@pytest.mark.parametrize("size", [0, 4, 20, 23])
-def test_size_below_the_minimum(
-    expected: Expectation, alloc: Callable[..., Viommu], size: int
-) -> None:
-    with expected:
-        alloc(size=size)
+def test_size_below_the_minimum(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+    for size in [0, 4, 20, 23]:
+        with expected:
+            alloc(size=size)
 
 
 @rule("viommu.size.first_version")
-@pytest.mark.parametrize("size", [24, 28, 32, 39, 40])
-def test_size_without_data(alloc: Callable[..., Viommu], parent_hwpt: Hwpt, size: int) -> None:
-    alloc(size=size).destroy()
+def test_size_without_data(alloc: Callable[..., Viommu], parent_hwpt: Hwpt) -> None:
+    for size in [24, 28, 32, 39, 40]:
+        alloc(size=size).destroy()
     parent_hwpt.destroy()
 
 
@@ -59,10 +57,10 @@ def test_tail_that_is_not_zero(expected: Expectation, alloc: Callable[..., Viomm
 
 
 @rule("viommu.flags")
-@pytest.mark.parametrize("bit", [0, 1, 15, 31])
-def test_flag(expected: Expectation, alloc: Callable[..., Viommu], bit: int) -> None:
-    with expected:
-        alloc(flags=1 << bit)
+def test_flag(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+    for bit in [0, 1, 15, 31]:
+        with expected:
+            alloc(flags=1 << bit)
 
 
 @rule("viommu.flags.first")
@@ -84,12 +82,10 @@ def test_type_zero_is_looked_at_first(expected: Expectation, alloc: Callable[...
 
 
 @rule("viommu.type.unknown")
-@pytest.mark.parametrize("number", [1, 2, 3, 0xDEAD, 0xFFFF_FFFF])
-def test_type_that_the_driver_has_not(
-    expected: Expectation, alloc: Callable[..., Viommu], number: int
-) -> None:
-    with expected:
-        alloc(type=number)
+def test_type_that_the_driver_has_not(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+    for number in [1, 2, 3, 0xDEAD, 0xFFFF_FFFF]:
+        with expected:
+            alloc(type=number)
 
 
 @rule("viommu.type.before_hwpt_id")
@@ -106,25 +102,20 @@ def test_reserved_is_ignored(alloc: Callable[..., Viommu]) -> None:
 
 
 @rule("viommu.dev_id.names_nothing")
-@pytest.mark.parametrize("number", UNKNOWN)
-def test_dev_id_names_nothing(
-    expected: Expectation, alloc: Callable[..., Viommu], number: int
-) -> None:
-    with expected:
-        alloc(device=number)
+def test_dev_id_names_nothing(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+    for number in UNKNOWN:
+        with expected:
+            alloc(device=number)
 
 
 @rule("viommu.dev_id.other_type")
-@pytest.mark.parametrize("kind", NO_DEVICES)
 def test_dev_id_of_another_type(
-    expected: Expectation,
-    alloc: Callable[..., Viommu],
-    kind: str,
-    request: pytest.FixtureRequest,
+    expected: Expectation, alloc: Callable[..., Viommu], request: pytest.FixtureRequest
 ) -> None:
-    wrong = request.getfixturevalue(kind)
-    with expected:
-        alloc(device=wrong)
+    for kind in NO_DEVICES:
+        wrong = request.getfixturevalue(kind)
+        with expected:
+            alloc(device=wrong)
 
 
 @rule("viommu.dev_id.destroyed")
@@ -145,25 +136,20 @@ def test_dev_id_is_looked_at_before_the_type(
 
 
 @rule("viommu.hwpt_id.names_nothing")
-@pytest.mark.parametrize("number", UNKNOWN)
-def test_hwpt_id_names_nothing(
-    expected: Expectation, alloc: Callable[..., Viommu], number: int
-) -> None:
-    with expected:
-        alloc(parent=number)
+def test_hwpt_id_names_nothing(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+    for number in UNKNOWN:
+        with expected:
+            alloc(parent=number)
 
 
 @rule("viommu.hwpt_id.other_type")
-@pytest.mark.parametrize("kind", NO_PAGING_HWPTS)
 def test_hwpt_id_of_another_type(
-    expected: Expectation,
-    alloc: Callable[..., Viommu],
-    kind: str,
-    request: pytest.FixtureRequest,
+    expected: Expectation, alloc: Callable[..., Viommu], request: pytest.FixtureRequest
 ) -> None:
-    wrong = request.getfixturevalue(kind)
-    with expected:
-        alloc(parent=wrong)
+    for kind in NO_PAGING_HWPTS:
+        wrong = request.getfixturevalue(kind)
+        with expected:
+            alloc(parent=wrong)
 
 
 @rule("viommu.hwpt_id.destroyed")
@@ -176,16 +162,13 @@ def test_hwpt_id_of_a_destroyed_hwpt(
 
 
 @rule("viommu.hwpt_id.no_parent")
-@pytest.mark.parametrize("kind", ["hwpt", "auto_hwpt"])
 def test_hwpt_without_nest_parent(
-    expected: Expectation,
-    alloc: Callable[..., Viommu],
-    kind: str,
-    request: pytest.FixtureRequest,
+    expected: Expectation, alloc: Callable[..., Viommu], request: pytest.FixtureRequest
 ) -> None:
-    wrong = request.getfixturevalue(kind)
-    with expected:
-        alloc(parent=wrong)
+    for kind in ["hwpt", "auto_hwpt"]:
+        wrong = request.getfixturevalue(kind)
+        with expected:
+            alloc(parent=wrong)
 
 
 @rule("viommu.hwpt_id.no_parent.before_data")
@@ -217,7 +200,6 @@ def test_several_on_a_parent(alloc: Callable[..., Viommu], parent_hwpt: Hwpt) ->
 
 
 @rule("viommu.undone.unwritable")
-@pytest.mark.parametrize("length", [0, 24], ids=["plain", "with_data"])
 def test_id_cannot_be_told(
     expected: Expectation,
     unwritable: Callable[..., None],
@@ -225,17 +207,17 @@ def test_id_cannot_be_told(
     uapi: Uapi,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    length: int,
 ) -> None:
-    with expected:
-        unwritable(
-            "IOMMU_VIOMMU_ALLOC",
-            type=uapi.IOMMU_VIOMMU_TYPE_SELFTEST,
-            dev_id=mock_device,
-            hwpt_id=parent_hwpt,
-            data_len=length,
-            data_uptr=iommufd.put(bytes(24)),
-        )
+    for length in [0, 24]:
+        with expected:
+            unwritable(
+                "IOMMU_VIOMMU_ALLOC",
+                type=uapi.IOMMU_VIOMMU_TYPE_SELFTEST,
+                dev_id=mock_device,
+                hwpt_id=parent_hwpt,
+                data_len=length,
+                data_uptr=iommufd.put(bytes(24)),
+            )
     parent_hwpt.destroy()
 
 
@@ -251,26 +233,22 @@ def test_id_of_a_failed_call_is_given_again(alloc: Callable[..., Viommu], unmapp
 
 
 @rule("viommu.failure.lookup")
-@pytest.mark.parametrize("nth", [1, 2], ids=["device", "hwpt"])
 def test_lookup_fails(
-    expected: Expectation, alloc: Callable[..., Viommu], parent_hwpt: Hwpt, nth: int
+    expected: Expectation, alloc: Callable[..., Viommu], parent_hwpt: Hwpt
 ) -> None:
-    with expected:
-        alloc(fail_nth=nth)
+    for nth in [1, 2]:
+        with expected:
+            alloc(fail_nth=nth)
     parent_hwpt.destroy()
 
 
 @rule("viommu.failure.memory")
-@pytest.mark.parametrize("length", [0, 24], ids=["plain", "with_data"])
 def test_no_memory(
-    expected: Expectation,
-    alloc: Callable[..., Viommu],
-    iommufd: Context,
-    parent_hwpt: Hwpt,
-    length: int,
+    expected: Expectation, alloc: Callable[..., Viommu], iommufd: Context, parent_hwpt: Hwpt
 ) -> None:
-    with expected:
-        alloc(fail_nth=3, data_len=length, data_uptr=iommufd.put(bytes(24)))
+    for length in [0, 24]:
+        with expected:
+            alloc(fail_nth=3, data_len=length, data_uptr=iommufd.put(bytes(24)))
     parent_hwpt.destroy()
 
 

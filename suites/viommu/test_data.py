@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from pytest_iommufd import rule
 
 from .conftest import IN_DATA, Offered
@@ -20,48 +18,39 @@ if TYPE_CHECKING:
 
 
 @rule("viommu.data.length")
-@pytest.mark.parametrize("length", [1, 4, 7, 25, 32, 0xFFFF_FFFF])
 def test_data_too_short_or_too_long(
-    expected: Expectation,
-    alloc_with_data: Callable[..., tuple[Viommu, Struct]],
-    parent_hwpt: Hwpt,
-    length: int,
+    expected: Expectation, alloc_with_data: Callable[..., tuple[Viommu, Struct]], parent_hwpt: Hwpt
 ) -> None:
-    with expected:
-        alloc_with_data(length)
+    for length in [1, 4, 7, 25, 32, 0xFFFF_FFFF]:
+        with expected:
+            alloc_with_data(length)
     parent_hwpt.destroy()
 
 
 @rule("viommu.data.echo")
-@pytest.mark.parametrize("length", [8, 12, 16, 20, 24])
-def test_data_comes_back(
-    alloc_with_data: Callable[..., tuple[Viommu, Struct]], length: int
-) -> None:
-    _, data = alloc_with_data(length)
-    assert (data.in_data, data.out_data) == (IN_DATA, IN_DATA)
+def test_data_comes_back(alloc_with_data: Callable[..., tuple[Viommu, Struct]]) -> None:
+    for length in [8, 12, 16, 20, 24]:
+        _, data = alloc_with_data(length)
+        assert (data.in_data, data.out_data) == (IN_DATA, IN_DATA)
 
 
 @rule("viommu.data.cut")
-@pytest.mark.parametrize("length", [8, 12, 16, 20])
 def test_data_comes_back_up_to_its_length(
-    alloc_with_data: Callable[..., tuple[Viommu, Struct]], length: int
+    alloc_with_data: Callable[..., tuple[Viommu, Struct]],
 ) -> None:
-    _, data = alloc_with_data(length)
-    whole = bytes(data)
-    assert whole[length:] == bytes([0, 0, 0, 0, 0, 0, 0, 0, 0x55, 0x55] + [0] * 6)[length - 8 :]
+    for length in [8, 12, 16, 20]:
+        _, data = alloc_with_data(length)
+        whole = bytes(data)
+        assert whole[length:] == bytes([0, 0, 0, 0, 0, 0, 0, 0, 0x55, 0x55] + [0] * 6)[length - 8 :]
 
 
 @rule("viommu.data.unreadable")
-@pytest.mark.parametrize("where", ["null", "unmapped"])
 def test_data_cannot_be_read(
-    expected: Expectation,
-    alloc: Callable[..., Viommu],
-    parent_hwpt: Hwpt,
-    unmapped: int,
-    where: str,
+    expected: Expectation, alloc: Callable[..., Viommu], parent_hwpt: Hwpt, unmapped: int
 ) -> None:
-    with expected:
-        alloc(data_len=24, data_uptr=0 if where == "null" else unmapped)
+    for where in ["null", "unmapped"]:
+        with expected:
+            alloc(data_len=24, data_uptr=0 if where == "null" else unmapped)
     parent_hwpt.destroy()
 
 
@@ -78,9 +67,9 @@ def test_data_cannot_be_written(
 
 
 @rule("viommu.data.none")
-@pytest.mark.parametrize("where", ["null", "unmapped"])
-def test_pointer_without_data(alloc: Callable[..., Viommu], unmapped: int, where: str) -> None:
-    alloc(data_len=0, data_uptr=0 if where == "null" else unmapped).destroy()
+def test_pointer_without_data(alloc: Callable[..., Viommu], unmapped: int) -> None:
+    for where in ["null", "unmapped"]:
+        alloc(data_len=0, data_uptr=0 if where == "null" else unmapped).destroy()
 
 
 @rule("viommu.data.offer")
