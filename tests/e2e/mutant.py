@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+ALL = bool(os.environ.get("ALL_MUTANTS"))
+SOME = 8  # else each so many-th is run
 # driver.c is a part of the kernel's image, where other drivers call it, and not of the module: in
 # the module of a mutant a copy comes first, which exports nothing.
 IN_THE_IMAGE = "driver.c"

@@ -9,21 +9,15 @@ are run, unless ALL_MUTANTS=1 is in the environment (tox -e mutants).
 from __future__ import annotations
 
 import importlib
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from mutant import ALL, SOME, Mutant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from mutant import Mutant
-
-
-ALL = bool(os.environ.get("ALL_MUTANTS"))
-SOME = 8
 
 
 def _mutants() -> Iterator[Any]:
