@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import rule
+from pytest_iommufd import IoctlError, rule
+from pytest_iommufd.agent.protocol import Program
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Buffer, Context, Ioas
@@ -27,11 +28,18 @@ ROOM = 256
 
 def info_bytes(container: VfioContainer, argsz: int, at: int = 0) -> bytes:
     """Ask for argsz bytes, and return what is in memory that held other bytes before."""
-    process = container.context.process
-    where = at or container.context.put(bytes(ROOM))
-    process.write(where, argsz.to_bytes(4, "little") + FILLER * (ROOM - 4))
-    container.ask("VFIO_IOMMU_GET_INFO", where)
-    return process.read(where, ROOM)
+    __tracebackhide__ = True
+    context, name = container.context, "VFIO_IOMMU_GET_INFO"
+    content = argsz.to_bytes(4, "little") + FILLER * (ROOM - 4)
+    program = Program()
+    where = at or context.put(content, program)
+    program.write(where, content)
+    asked = program.syscall("ioctl", context.fd, context.uapi.ioctl(name).number, where)
+    program.read(where, ROOM)
+    results = context.process.run(program, during=f"{name} with argsz {argsz}")
+    if error := results[asked.index].errno:
+        raise IoctlError(error, name, None)
+    return results[-1].data
 
 
 def number(content: bytes, offset: int, size: int = 4) -> int:

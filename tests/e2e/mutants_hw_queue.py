@@ -37,6 +37,8 @@ MUTANTS = (
     Mutant("kept", "iommufd_access_unpin_pages(access, aligned_iova, "
            "PAGE_ALIGN(length + offset));", "", "memory.pinned lifetime.context",
            "iommufd_hw_queue_destroy_access", *ON),
+    Mutant("dmabuf", "if (iopt_is_dmabuf(pages)) return -EINVAL;", "", "memory.dmabuf",
+           "iopt_area_add_access", "7.3", "pages.c"),
     # what drivers call
     Mutant("depend", "refcount_inc(&obj_depended->users);", "", "lifetime.next",
            "_iommufd_object_depend", *DRIVER),

@@ -7,6 +7,7 @@ FILE = "vfio_compat.c"
 IOAS, MAP, UNMAP = "iommufd_vfio_ioas", "iommufd_vfio_map_dma", "iommufd_vfio_unmap_dma"
 INFO, SET, EXT = "iommufd_vfio_iommu_get_info", "iommufd_vfio_set_iommu", "iommufd_vfio_cc_iommu"
 CHECK = "iommufd_vfio_check_extension"
+SPLIT, TABLE = "iopt_area_split", ("7.3", "io_pagetable.c")
 RANGES, AVAIL = "iommufd_fill_cap_iova", "iommufd_fill_cap_dma_avail"
 
 
@@ -76,4 +77,12 @@ MUTANTS = (
     _mutant("info_page_sizes", "iommufd_get_pagesizes",
             "pgsize_bitmap &= PAGE_MASK; pgsize_bitmap |= PAGE_SIZE;", "",
             "info.page_sizes info.page_sizes_of_device"),
+    # what unmapping finds
+    Mutant("area_locked", "if (area->num_locks)", "if (0)", "unmap.hw_queue",
+           "iopt_unmap_iova_range", *TABLE),
+    Mutant("area_being_built", "if (!area->pages) { rc = -EBUSY;", "if (!area->pages) { rc = 0;",
+           "unmap.during_map", "iopt_unmap_iova_range", *TABLE),
+    Mutant("split_dmabuf", "return -EOPNOTSUPP;", ";", "unmap.split_dmabuf", SPLIT, *TABLE),
+    Mutant("split_being_built", "if (!pages || area->prevent_access) return -EBUSY;",
+           "if (area->prevent_access) return -EBUSY;", "unmap.split_during_map", SPLIT, *TABLE),
 )
