@@ -257,6 +257,27 @@ def test_moving_to_where_an_area_is_not_of_pages(
         ioas.map(buffer, MOCK_PAGE)
 
 
+@rule("access.replace.refused_stays")
+def test_access_that_could_not_move(
+    expected: Expectation,
+    ioas: Ioas,
+    other_ioas: Ioas,
+    buffer: Buffer,
+    access: Access,
+    area: int,
+) -> None:
+    other_ioas.map(buffer, MOCK_PAGE)
+    with expected:
+        access.replace(other_ioas)
+    access.write(area, b"here")
+    assert buffer.read(4) == b"here"
+    access.unpin(access.pin(area, 0x1000, buffer))
+    with raises_errno(EBUSY):
+        ioas.destroy()
+    access.close()
+    ioas.destroy()
+
+
 @rule("access.replace.copied")
 def test_pages_stay_where_they_were_copied_to(
     ioas: Ioas, other_ioas: Ioas, buffer: Buffer, access: Access, area: int

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from errno import EOPNOTSUPP
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_iommufd import IoctlError
+from pytest_iommufd.iommufd import Context
 from pytest_iommufd.iommufd.accounting import CAP_IPC_LOCK, CAP_SYS_RESOURCE, drop_capability
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas
+    from pytest_iommufd.iommufd import Buffer, Ioas
+    from pytest_iommufd.iommufd.leaks import Ledger
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
@@ -72,3 +76,15 @@ def without_sys_resource(process: Process) -> None:
 def without_ipc_lock(process: Process) -> None:
     """The process gives up CAP_IPC_LOCK: what it pins counts."""
     drop_capability(process, CAP_IPC_LOCK)
+
+
+@pytest.fixture
+def without_noiommu(ledger: Ledger, uapi: Uapi) -> bool:
+    """Whether iommufd has no devices without an IOMMU: it would mind a length of 0, else."""
+    context = Context(ledger.process, uapi)
+    ledger.contexts.append(context)
+    try:
+        context.ioctl("IOMMU_IOAS_NOIOMMU_GET_PA", ioas_id=context.ioas_alloc())
+    except IoctlError as error:
+        return error.errno == EOPNOTSUPP
+    return False

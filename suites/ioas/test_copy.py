@@ -197,6 +197,15 @@ def test_source_wraps(expected: Expectation, ioas: Ioas, area: int, length: int)
         ioas.copy(ioas, area, length)
 
 
+@rule("ioas.copy.source_wraps")
+def test_source_wraps_at_the_end(
+    expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int
+) -> None:
+    ioas.map(buffer, page_size, iova=LAST - page_size + 1)
+    with expected:
+        ioas.copy(ioas, LAST - MOCK_PAGE + 1, page_size)
+
+
 @rule("ioas.copy.not_mapped")
 @pytest.mark.parametrize(
     ("first", "length"), [(0x4000, 0x1000), (-0x1000, 0x1000), (-1, 2), (0x1FFF, 2), (0, 0x2001)]

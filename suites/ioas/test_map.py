@@ -133,6 +133,18 @@ def test_fixed_iova_wraps(
         ioas.map(buffer, page_size, iova=iova)
 
 
+@rule("ioas.map.iova_wraps_first")
+@pytest.mark.parametrize("use", ["reserved", "mapped"])
+def test_that_it_wraps_is_told_first(expected: Expectation, ioas: Ioas, use: str) -> None:
+    half = 1 << 63
+    if use == "reserved":
+        ioas.add_reserved(0, half)
+    else:
+        ioas.map(0, half, iova=0)
+    with expected:
+        ioas.map(0, half + 0x1000, iova=half - 0x1000 + 1)
+
+
 @rule("ioas.map.iova_to_the_end")
 def test_last_byte_can_be_mapped(ioas: Ioas, buffer: Buffer, page_size: int) -> None:
     assert ioas.map(buffer, page_size, iova=LAST - page_size + 1) == LAST - page_size + 1
@@ -394,6 +406,13 @@ def test_automatic_iova_is_as_aligned_as_the_memory(ioas: Ioas, aligned: int, si
     assert ioas.map(aligned, size) % size == 0
 
 
+@rule("ioas.map.automatic_alignment_of_a_huge_page")
+def test_automatic_iova_for_much(ioas: Ioas) -> None:
+    first, length = HUGE_PAGE_SIZE, 1 << 30
+    ioas.allow_iovas((first, first + length - 1))
+    assert ioas.map(0, length) == first
+
+
 @rule("ioas.map.automatic_reserved")
 def test_automatic_iova_is_not_reserved(ioas: Ioas, buffer: Buffer, page_size: int) -> None:
     ioas.add_reserved(0, 1 << 32)
@@ -440,6 +459,20 @@ def test_automatic_iova_does_not_wrap(expected: Expectation, ioas: Ioas, length:
     ioas.add_reserved(6, LAST - 6 - 0x10)
     with expected:
         ioas.map(0, length)
+
+
+@rule("ioas.map.no_aligned_room_at_the_end")
+@pytest.mark.parametrize("what", ["left", "allowed"])
+def test_automatic_iova_is_not_rounded_up_beyond_the_end(
+    expected: Expectation, ioas: Ioas, what: str
+) -> None:
+    room = 0x8000
+    if what == "left":
+        ioas.add_reserved(0, LAST - room + 1)
+    else:
+        ioas.allow_iovas((LAST - room + 1, LAST))
+    with expected:
+        ioas.map(0, 2 * room)
 
 
 @rule("ioas.map.automatic_huge")

@@ -53,6 +53,15 @@ def test_length_of_a_dmabuf(
         dmabuf(length)
 
 
+@rule("pages.dmabuf.no_descriptor")
+def test_no_descriptor_is_free(
+    expected: Expectation, iommufd: Context, no_free_fd: Callable[[], None]
+) -> None:
+    no_free_fd()
+    with expected:
+        iommufd.test("dmabuf_get", dmabuf_get={"length": SIZE})
+
+
 @rule("pages.dmabuf.map")
 @pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
 @pytest.mark.parametrize(("start", "length"), [(0, SIZE), (0x800, PAGE), (SIZE - PAGE, PAGE)])

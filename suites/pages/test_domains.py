@@ -4,22 +4,23 @@
 from __future__ import annotations
 
 from errno import EINVAL, ENOENT
-from itertools import permutations
+from itertools import count, permutations
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import raises_errno, rule
+from pytest_iommufd import IoctlError, raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
 
 PLACE = 0x4000_0000
 PAGE = 0x1000
+HELPED = 8
 
 
 @pytest.fixture
@@ -148,6 +149,56 @@ def test_second_hwpt_that_is_refused_leaves_the_first(
         mock_device.replace(other_ioas)
     check_map(mock_device.hwpt, iova, buffer, buffer.size)
     check_refs(iommufd, buffer, buffer.size, 1)
+
+
+def each_failure(call: Callable[[int], object]) -> Iterator[bool]:
+    """Make a call with each point of it failing in turn; yields whether it failed all the same."""
+    held = 0
+    for nth in count(1):
+        try:
+            call(nth)
+        except IoctlError:
+            held = 0
+            yield True
+        else:
+            held += 1
+            yield False
+        # some failures are helped; after so many in a row there are no more points
+        if held == HELPED:
+            return
+
+
+@rule("pages.domains.map_without_memory")
+def test_map_fails_in_the_middle(
+    hwpts: list[Hwpt], memory_limit: Callable[[int], None], ioas: Ioas, buffer: Buffer
+) -> None:
+    memory_limit(16)
+    size = 3 * PAGE
+    for failed in each_failure(lambda nth: ioas.map(buffer, size, iova=PLACE, fail_nth=nth)):
+        check_refs(ioas.context, buffer, size, int(not failed))
+        assert ioas.unmap_all() == (0 if failed else size)
+    ioas.map(buffer, size, iova=PLACE)
+    for hwpt in hwpts:
+        check_map(hwpt, PLACE, buffer, size)
+
+
+@rule("pages.domains.second_without_memory")
+def test_second_hwpt_fails_in_the_middle(
+    iommufd: Context, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
+) -> None:
+    places = [PLACE, PLACE + 2 * buffer.size]
+    for place in places:
+        ioas.map(buffer, iova=place)
+
+    def make(nth: int) -> None:
+        iommufd.hwpt_alloc(mock_device, ioas, fail_nth=nth).destroy()
+
+    assert True in list(each_failure(make))
+    for place in places:
+        check_map(mock_device.hwpt, place, buffer, buffer.size)
+    check_refs(iommufd, buffer, buffer.size, 2)
+    assert ioas.unmap_all() == 2 * buffer.size
+    check_refs(iommufd, buffer, buffer.size, 0)
 
 
 @rule("pages.overlap.mapped_twice")
