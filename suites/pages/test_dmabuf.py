@@ -64,7 +64,7 @@ def test_no_descriptor_is_free(
 
 @rule("pages.dmabuf.map")
 @pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
-@pytest.mark.parametrize(("start", "length"), [(0, SIZE), (0x800, PAGE), (SIZE - PAGE, PAGE)])
+@pytest.mark.parametrize(("start", "length"), [(0, SIZE), (0x800, PAGE)])
 def test_map(
     request: pytest.FixtureRequest, ioas: Ioas, fd: int, start: int, length: int, *, device: bool
 ) -> None:
@@ -75,9 +75,7 @@ def test_map(
 
 
 @rule("pages.dmabuf.beyond")
-@pytest.mark.parametrize(
-    ("start", "length"), [(0, SIZE + 1), (1, SIZE), (SIZE, 1), (SIZE, PAGE), (1 << 40, PAGE)]
-)
+@pytest.mark.parametrize(("start", "length"), [(0, SIZE + 1), (1, SIZE), (SIZE, PAGE)])
 def test_map_beyond_the_end(
     expected: Expectation, ioas: Ioas, fd: int, start: int, length: int
 ) -> None:

@@ -99,7 +99,7 @@ def test_device_does_not_come_where_an_area_is_unaligned(
 
 
 @rule("pages.domains.aperture")
-@pytest.mark.parametrize("iova", [0, 0xFF_F800, 0x7FFF_F800, 0x8000_0000], ids=hex)
+@pytest.mark.parametrize("iova", [0xFF_F800, 0x7FFF_F800], ids=hex)
 def test_device_does_not_come_where_an_area_is_out_of_reach(
     expected: Expectation, iommufd: Context, ioas: Ioas, buffer: Buffer, iova: int
 ) -> None:
@@ -111,7 +111,7 @@ def test_device_does_not_come_where_an_area_is_out_of_reach(
 
 @rule("pages.domains.memory_gone")
 @pytest.mark.parametrize("protection", [0, 1], ids=["none", "read_only"])
-@pytest.mark.parametrize("gone", [0, 2, 3])
+@pytest.mark.parametrize("gone", [0, 3])
 def test_device_does_not_come_where_memory_cannot_be_pinned(
     expected: Expectation,
     iommufd: Context,
@@ -215,12 +215,12 @@ def test_memory_mapped_twice_is_pinned_twice(
 
 
 @rule("pages.overlap.copies")
-@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
 def test_copies_share_their_pages(
     mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, order: tuple[int, ...]
 ) -> None:
     source = other_ioas.map(buffer)
-    parts = ((0, 4), (2, 4), (3, 2), (0, 8))
+    parts = ((0, 4), (2, 4), (0, 8))
     placed = [ioas.copy(other_ioas, source + s * PAGE, n * PAGE) for s, n in parts]
     for number, gone in enumerate(order):
         ioas.unmap(placed[gone], parts[gone][1] * PAGE)
@@ -248,9 +248,7 @@ def test_pages_are_pinned_once_for_two_ioases(
 
 
 @rule("pages.access.device_goes")
-@pytest.mark.parametrize(
-    "spans", [[(0, 1)], [(2, 3)], [(5, 11)], [(1, 2), (4, 2)], [(0, 4), (2, 4), (15, 1)]], ids=str
-)
+@pytest.mark.parametrize("spans", [[(0, 1)], [(5, 11)], [(0, 4), (2, 4), (15, 1)]], ids=str)
 def test_pinned_pages_stay_when_the_device_goes(
     mock_device: MockDevice, ioas: Ioas, buffer: Buffer, spans: list[tuple[int, int]]
 ) -> None:
