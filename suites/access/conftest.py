@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas
+    from pytest_iommufd.iommufd import Buffer, Ioas
     from pytest_iommufd.iommufd.access import Access
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
 # Fixtures by the kind of what is no IOAS; a number names nothing.
-NO_IOAS: dict[str, int | str] = {
-    "zero": 0,
-    "never_used": 9999,
-    "device": "mock_device",
-    "hwpt": "auto_hwpt",
-}
+NO_IOAS: dict[str, int | str] = {"never_used": 9999, "hwpt": "auto_hwpt"}
 PLACE = 0x4000_0000
 
 
@@ -50,9 +45,7 @@ def path(request: pytest.FixtureRequest, uapi: Uapi) -> int:
     return int(uapi.MOCK_ACCESS_RW_SLOW_PATH) if request.param == "slow" else 0
 
 
-@pytest.fixture(params=["regular_file", "closed", "iommufd", "minus_one"])
-def no_access(request: pytest.FixtureRequest, iommufd: Context, process: Process) -> int:
+@pytest.fixture(params=["regular_file", "closed"])
+def no_access(request: pytest.FixtureRequest, process: Process) -> int:
     """Descriptors that are not an access's, one after the other."""
-    if request.param == "regular_file":
-        return process.open("/dev/null")
-    return {"closed": 900, "iommufd": iommufd.fd, "minus_one": 0xFFFF_FFFF}[request.param]
+    return process.open("/dev/null") if request.param == "regular_file" else 900

@@ -35,7 +35,7 @@ def attached(request: pytest.FixtureRequest, *, device: bool) -> MockDevice | No
 
 
 @rule("access.pin.pins")
-@pytest.mark.parametrize("pages", range(1, 16))
+@pytest.mark.parametrize("pages", [1, 2, 15])
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
 def test_pages_are_pinned(
     buffer: Buffer, access: Access, area: int, pages: int, *, write: bool
@@ -48,7 +48,7 @@ def test_pages_are_pinned(
 
 
 @rule("access.pin.part")
-@pytest.mark.parametrize(("first", "length"), [(1, 1), (3, 0x2000), (15, 0x1000), (2, 0x1001)])
+@pytest.mark.parametrize(("first", "length"), [(1, 1), (3, 0x2000), (2, 0x1001)])
 @DEVICE
 def test_part_of_an_area(
     attached: MockDevice | None,
@@ -164,9 +164,7 @@ def test_range_wraps(expected: Expectation, access: Access, iova: int, length: i
 
 
 @rule("access.pin.not_mapped")
-@pytest.mark.parametrize(
-    ("first", "length"), [(-0x1000, 0x1000), (0x1_0000, 1), (0xF000, 0x2000), (-0x1000, 0x2000)]
-)
+@pytest.mark.parametrize(("first", "length"), [(0x1_0000, 1), (0xF000, 0x2000), (-0x1000, 0x2000)])
 def test_range_is_not_all_mapped(
     expected: Expectation, buffer: Buffer, access: Access, area: int, first: int, length: int
 ) -> None:
@@ -188,7 +186,7 @@ def test_range_has_a_hole(
 
 
 @rule("access.pin.unaligned")
-@pytest.mark.parametrize("by", [1, 0x800, 0xFFF])
+@pytest.mark.parametrize("by", [1, 0x800])
 def test_range_begins_within_a_page(
     expected: Expectation, access: Access, area: int, by: int
 ) -> None:
@@ -217,7 +215,7 @@ def test_later_area_does_not_allow_it(ioas: Ioas, buffer: Buffer, access: Access
 
 
 @rule("access.pin.memory_gone")
-@pytest.mark.parametrize("gone", [0, 1, 3])
+@pytest.mark.parametrize("gone", [0, 3])
 def test_memory_is_gone(
     expected: Expectation,
     ioas: Ioas,
@@ -296,7 +294,7 @@ def test_range_is_too_long(expected: Expectation, access: Access, flags: int) ->
 
 
 @rule("access.pin.flags")
-@pytest.mark.parametrize("bit", [1, 2, 15, 17, 31])
+@pytest.mark.parametrize("bit", [1, 17, 31])
 def test_unknown_flag(expected: Expectation, access: Access, area: int, bit: int) -> None:
     with expected:
         access.pin(area, 0x1000, flags=1 << bit)

@@ -24,6 +24,8 @@ LAST = (1 << 64) - 1
 PLACE = 0x4000_0000
 SYZ = 1 << 16
 PATTERN = bytes(range(1, 252)) * 270
+# from a page's last 32 bytes on: within it, up to its end, and into the next
+LENGTHS = (1, 31, 32, 33, 63)
 WRITE = pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
 
 
@@ -36,23 +38,19 @@ def call(access: Access, iova: int, length: int, path: int, *, write: bool) -> N
 
 
 @rule("access.rw.read")
-@pytest.mark.parametrize("length", [1, 2, 31, 32, 33, 63])
-@pytest.mark.parametrize("first", [0, 0x1000 - 32, 0x1000, 0x2000 - 1])
-def test_read(
-    buffer: Buffer, access: Access, area: int, path: int, first: int, length: int
-) -> None:
+@pytest.mark.parametrize("first", [0, 0x1000 - 32, 0x2000 - 1])
+def test_read(buffer: Buffer, access: Access, area: int, path: int, first: int) -> None:
     buffer.write(PATTERN[: buffer.size])
-    assert access.read(area + first, length, path) == PATTERN[first : first + length]
+    for length in LENGTHS:
+        assert access.read(area + first, length, path) == PATTERN[first : first + length]
 
 
 @rule("access.rw.write")
-@pytest.mark.parametrize("length", [1, 2, 31, 32, 33, 63])
-@pytest.mark.parametrize("first", [0x10, 0x1000 - 32, 0x1000, 0x2000 - 1])
-def test_write(
-    buffer: Buffer, access: Access, area: int, path: int, first: int, length: int
-) -> None:
-    access.write(area + first, PATTERN[:length], path)
-    assert buffer.read(length + 2, first - 1) == b"\0" + PATTERN[:length] + b"\0"
+@pytest.mark.parametrize("first", [0x10, 0x1000 - 32, 0x2000 - 1])
+def test_write(buffer: Buffer, access: Access, area: int, path: int, first: int) -> None:
+    for length in LENGTHS:
+        access.write(area + first, PATTERN[:length], path)
+        assert buffer.read(length + 2, first - 1) == b"\0" + PATTERN[:length] + b"\0"
 
 
 @rule("access.rw.long")
@@ -83,7 +81,7 @@ def test_with_pinned_pages(buffer: Buffer, access: Access, area: int, path: int)
 
 
 @rule("access.rw.unaligned")
-@pytest.mark.parametrize("offset", [0x800, 1, 0xFFF])
+@pytest.mark.parametrize("offset", [0x800, 0xFFF])
 def test_unaligned_area(ioas: Ioas, buffer: Buffer, path: int, offset: int) -> None:
     ioas.map(buffer.address + offset, 0x3001, iova=PLACE + 7)
     access = ioas.create_access()
@@ -111,17 +109,14 @@ def test_no_byte(
 
 
 @rule("access.rw.wraps")
-@pytest.mark.parametrize(("iova", "length"), [(LAST, 2), (LAST - 0xFFE, 0x1000)])
 @WRITE
-def test_range_wraps(
-    expected: Expectation, access: Access, path: int, iova: int, length: int, *, write: bool
-) -> None:
+def test_range_wraps(expected: Expectation, access: Access, path: int, *, write: bool) -> None:
     with expected:
-        call(access, iova, length, path, write=write)
+        call(access, LAST - 0xFFE, 0x1000, path, write=write)
 
 
 @rule("access.rw.not_mapped")
-@pytest.mark.parametrize(("first", "length"), [(-1, 1), (-1, 2), (0xFFFF, 2), (0x1_0000, 1)])
+@pytest.mark.parametrize(("first", "length"), [(-1, 2), (0xFFFF, 2)])
 @WRITE
 def test_range_is_not_all_mapped(
     expected: Expectation,
@@ -290,7 +285,7 @@ def test_range_is_too_long(expected: Expectation, access: Access, area: int, fla
 
 
 @rule("access.rw.flags")
-@pytest.mark.parametrize("bit", [1, 3, 15, 17, 31])
+@pytest.mark.parametrize("bit", [1, 17, 31])
 def test_unknown_flag(expected: Expectation, access: Access, area: int, bit: int) -> None:
     with expected:
         access.read(area, 1, 1 << bit)

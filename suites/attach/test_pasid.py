@@ -328,6 +328,21 @@ def test_attach_without_dirty_tracking(
     device.pasid_detach(PASID)
 
 
+@rule("attach.pasid.no_dirty_hwpt")
+def test_hwpt_with_dirty_tracking(
+    expected: Expectation,
+    iommufd: Context,
+    mock_devices: Callable[..., MockDevice],
+    ioas: Ioas,
+    uapi: Uapi,
+) -> None:
+    device = mock_devices(no_dirty=True, pasid=True)
+    flags = uapi.IOMMU_HWPT_ALLOC_PASID | uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+    with expected:
+        iommufd.hwpt_alloc(device, ioas, flags=flags)
+    iommufd.hwpt_alloc(device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_PASID)
+
+
 @rule("attach.pasid.plain_device")
 @pytest.mark.parametrize("kind", FOR_PASIDS)
 def test_device_without_pasids(

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd.iommufd.uffd import FaultingPage
-
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import (
         Buffer,
@@ -21,15 +19,8 @@ if TYPE_CHECKING:
         Viommu,
     )
     from pytest_iommufd.iommufd.access import Access
-    from pytest_iommufd.iommufd.leaks import Ledger
     from pytest_iommufd.iommufd.object import IommufdObject
     from pytest_iommufd.uapi import Uapi
-
-
-@pytest.fixture
-def has_userfaultfd(ledger: Ledger) -> bool:
-    """Whether a process can be told of faults that the kernel takes in its memory."""
-    return FaultingPage.supported(ledger.process)
 
 
 @pytest.fixture

@@ -108,6 +108,28 @@ def test_device_is_gone(expected: Expectation, mock_device: MockDevice) -> None:
             mock_device.context.destroy(number)
 
 
+@rule("destroy.device.pasid")
+@pytest.mark.expect_splat(r"WARNING: drivers/iommu/(iommufd/(iommufd_private\.h|main\.c)|iommu\.c)")
+def test_device_with_a_pasid_goes(
+    expected: Expectation,
+    iommufd: Context,
+    mock_devices: Callable[..., MockDevice],
+    ioas: Ioas,
+    uapi: Uapi,
+) -> None:
+    device = mock_devices(pasid=True)
+    made = iommufd.hwpt_alloc(device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_PASID)
+    device.replace(made)
+    device.pasid_attach(3, made)
+    device.destroy()
+    with raises_errno(ENOENT):
+        device.destroy()
+    for left in (device.id, made):
+        with expected:
+            iommufd.destroy(left)
+    iommufd.close()
+
+
 @rule("destroy.access")
 def test_access(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
     access = ioas.create_access()

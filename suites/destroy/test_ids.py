@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from errno import ENOENT
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -126,6 +126,26 @@ def test_id_of_a_vdevice_without_device(
     assert vdevice.id not in [iommufd.ioas_alloc().id for _ in range(10)]
     with expected:
         vdevice.destroy()
+
+
+@rule("destroy.id.tombstone.named")
+def test_ids_of_a_device_that_is_gone(
+    expected: Expectation,
+    iommufd: Context,
+    mock_device: MockDevice,
+    viommu: Viommu,
+    vdevice: IommufdObject,
+) -> None:
+    mock_device.destroy()
+    named: list[tuple[str, dict[str, Any]]] = [
+        ("IOMMU_VEVENTQ_ALLOC", {"viommu_id": vdevice.id, "type": 1, "veventq_depth": 1}),
+        ("IOMMU_GET_HW_INFO", {"dev_id": vdevice.id}),
+        ("IOMMU_GET_HW_INFO", {"dev_id": mock_device.id}),
+        ("IOMMU_VDEVICE_ALLOC", {"viommu_id": viommu.id, "dev_id": mock_device.id, "virt_id": 9}),
+    ]
+    for name, fields in named:
+        with expected:
+            iommufd.ioctl(name, **fields)
 
 
 @rule("destroy.id.tombstone")

@@ -19,18 +19,12 @@ if TYPE_CHECKING:
 
 NO_CLEAR = 1
 KIB, MIB = 1 << 10, 1 << 20
-SIZES = {
-    "8k": 8 * KIB,
-    "16k": 16 * KIB,
-    "64k": 64 * KIB,
-    "128k": 128 * KIB,
-    "320k": 320 * KIB,
-    "64M": 64 * MIB,
-    "128M": 128 * MIB,
-}
-HUGE_SIZES = {"2M": 2 * MIB, "64M": 64 * MIB, "128M": 128 * MIB}
+# Less than a byte of bits, more than a word, and so many that an odd place crosses a page.
+SIZES = {"8k": 8 * KIB, "320k": 320 * KIB, "16M": 16 * MIB}
+# The larger one has a page of bits for mock pages. Several windows take far smaller pages: WINDOW.
+HUGE_SIZES = {"2M": 2 * MIB, "64M": 64 * MIB}
 HUGE_PAGE = 512 * MOCK_PAGE
-OFFSETS = [0, MOCK_PAGE, 0xFF1]
+OFFSETS = [0, 0xFF1]
 # As much IOVA as one bit for each byte of it fills what the kernel pins of a bitmap at a time.
 WINDOW = 512 * PAGE * 8
 
@@ -45,7 +39,7 @@ def test_clean_pages(tracked: Tracked, flags: int) -> None:
 
 
 @rule("dirty_tracking.get.dirty")
-@pytest.mark.parametrize("pages", [{0}, {15}, {7, 8}, {0, 2, 4, 15}, set(range(16))], ids=str)
+@pytest.mark.parametrize("pages", [{0}, {7, 8}, set(range(16))], ids=str)
 def test_dirty_pages(tracked: Tracked, pages: set[int]) -> None:
     tracked.mark(*pages)
     assert tracked.read() == pages
@@ -99,7 +93,7 @@ def test_bits_stay_set(tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.get.beside")
-@pytest.mark.parametrize("offset", [0, 1, 7, PAGE - 2], ids=hex)
+@pytest.mark.parametrize("offset", [0, 1, PAGE - 2], ids=hex)
 def test_bits_beside_are_not_touched(tracked: Tracked, offset: int) -> None:
     tracked.mark(*range(16))
     tracked.bitmap.write(bytes(2 * PAGE))
@@ -230,14 +224,14 @@ def test_huge_pages_without_forgetting(tracked_huge: Callable[[int], Tracked], s
 
 
 @rule("dirty_tracking.get.alignment")
-@pytest.mark.parametrize("offset", [1, 2, 3, 7, 8, 0x7FF, 0xFFE, 0xFFF], ids=hex)
+@pytest.mark.parametrize("offset", [1, 0x7FF, 0xFFE, 0xFFF], ids=hex)
 def test_bitmap_at_any_byte(tracked: Tracked, offset: int) -> None:
     tracked.mark(0, 7, 8, 15)
     assert tracked.read(offset=offset) == {0, 7, 8, 15}
 
 
 @rule("dirty_tracking.get.alignment.pages")
-@pytest.mark.parametrize("offset", [0, 1, 0xF81, 0xFFF], ids=hex)
+@pytest.mark.parametrize("offset", [1, 0xF81], ids=hex)
 def test_bits_of_a_page_cross_pages(tracked: Tracked, offset: int) -> None:
     tracked.mark(0, 14)
     told = {page * PAGE + bit for page in (0, 14) for bit in range(PAGE)}
@@ -245,7 +239,7 @@ def test_bits_of_a_page_cross_pages(tracked: Tracked, offset: int) -> None:
 
 
 @rule("dirty_tracking.get.page_size")
-@pytest.mark.parametrize("size", [1, 16, 1024, 2048, 8192, 16384])
+@pytest.mark.parametrize("size", [1, 1024, 2048, 16384])
 def test_page_sizes(tracked: Tracked, size: int) -> None:
     tracked.mark(1, 6, 7, 12)
     touched = {at // size for page in (1, 6, 7, 12) for at in range(page * PAGE, (page + 1) * PAGE)}
@@ -253,7 +247,7 @@ def test_page_sizes(tracked: Tracked, size: int) -> None:
 
 
 @rule("dirty_tracking.get.page_size.whole")
-@pytest.mark.parametrize("pages", [(), (0,), (15,), (3, 4)], ids=str)
+@pytest.mark.parametrize("pages", [(), (15,), (3, 4)], ids=str)
 def test_single_page(tracked: Tracked, pages: tuple[int, ...]) -> None:
     tracked.mark(*pages)
     assert tracked.read(tracked.length) == ({0} if pages else set())
@@ -296,7 +290,7 @@ def test_bitmap_of_two_windows(wide: Tracked) -> None:
 
 
 @rule("dirty_tracking.get.windows.unaligned")
-@pytest.mark.parametrize("offset", [1, 0x7F, 0xFFF], ids=hex)
+@pytest.mark.parametrize("offset", [1, 0xFFF], ids=hex)
 def test_unaligned_bitmap_of_two_windows(wide: Tracked, offset: int) -> None:
     pages = (1, WINDOW // PAGE + 3, 2 * WINDOW // PAGE - 2)
     wide.mark(*pages)
@@ -306,7 +300,7 @@ def test_unaligned_bitmap_of_two_windows(wide: Tracked, offset: int) -> None:
 
 
 @rule("dirty_tracking.get.windows.crossed")
-@pytest.mark.parametrize("offset", [1, 0x7F, 0x1FF], ids=hex)
+@pytest.mark.parametrize("offset", [1, 0x1FF], ids=hex)
 def test_bits_of_a_page_in_two_windows(wide: Tracked, offset: int) -> None:
     last = WINDOW // PAGE - 1
     wide.mark(last)

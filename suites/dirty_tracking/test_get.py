@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
-NO_HWPT = ["other_ioas", "mock_device", "nested_hwpt", "fault_queue"]
+UNKNOWN = 9999
+NO_HWPT = ["other_ioas", "nested_hwpt"]
 LAST = (1 << 64) - 1
 
 
@@ -38,7 +39,7 @@ def by_mock_pages(
 
 
 @rule("dirty_tracking.get.flags")
-@pytest.mark.parametrize("flags", [2, 3, 4, 1 << 31, 0xFFFF_FFFF], ids=hex)
+@pytest.mark.parametrize("flags", [2, 3, 1 << 31], ids=hex)
 def test_unknown_flag(expected: Expectation, tracked: Tracked, flags: int) -> None:
     with expected:
         tracked.read(flags=flags)
@@ -52,10 +53,9 @@ def test_reserved(expected: Expectation, tracked: Tracked, value: int) -> None:
 
 
 @rule("dirty_tracking.get.hwpt_id")
-@pytest.mark.parametrize("wrong", [0, 9999, 0xFFFF_FFFF])
-def test_id_that_names_nothing(expected: Expectation, tracked: Tracked, wrong: int) -> None:
+def test_id_that_names_nothing(expected: Expectation, tracked: Tracked) -> None:
     with expected:
-        tracked.read(hwpt_id=wrong)
+        tracked.read(hwpt_id=UNKNOWN)
 
 
 @rule("dirty_tracking.get.hwpt_id")
@@ -78,7 +78,7 @@ def test_hwpt_of_another_context(
 
 
 @rule("dirty_tracking.get.not_tracking")
-@pytest.mark.parametrize("kind", ["hwpt", "auto_hwpt", "parent_hwpt"])
+@pytest.mark.parametrize("kind", ["hwpt", "auto_hwpt"])
 @pytest.mark.parametrize("flags", [0, 1], ids=["clear", "no_clear"])
 def test_hwpt_without_tracking(
     expected: Expectation, tracked: Tracked, kind: str, flags: int, request: pytest.FixtureRequest
@@ -115,7 +115,7 @@ def test_range_to_the_last_iova(tracked: Tracked, length: int) -> None:
 
 
 @rule("dirty_tracking.get.iova_unaligned")
-@pytest.mark.parametrize("offset", [1, 1024, 2047])
+@pytest.mark.parametrize("offset", [1, 1024])
 def test_unaligned_iova(expected: Expectation, by_mock_pages: Tracked, offset: int) -> None:
     with expected:
         by_mock_pages.read(
@@ -130,7 +130,7 @@ def test_iova_within_a_page(expected: Expectation, tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.get.end_unaligned")
-@pytest.mark.parametrize("length", [1, 1024, 2047, 2049])
+@pytest.mark.parametrize("length", [1, 1024, 2049])
 def test_unaligned_end(expected: Expectation, by_mock_pages: Tracked, length: int) -> None:
     with expected:
         by_mock_pages.read(1, length=length)
@@ -156,14 +156,14 @@ def test_page_size_of_zero(expected: Expectation, tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.get.page_size_iova")
-@pytest.mark.parametrize("size", [2 * PAGE, 4 * PAGE, 8 * PAGE])
+@pytest.mark.parametrize("size", [2 * PAGE, 8 * PAGE])
 def test_iova_within_a_given_page(expected: Expectation, tracked: Tracked, size: int) -> None:
     with expected:
         tracked.read(size, iova=tracked.iova + PAGE, length=size - PAGE)
 
 
 @rule("dirty_tracking.get.page_size_end")
-@pytest.mark.parametrize("size", [2 * PAGE, 1 << 20, 1 << 24])
+@pytest.mark.parametrize("size", [2 * PAGE, 1 << 24])
 def test_end_within_a_given_page(expected: Expectation, tracked: Tracked, size: int) -> None:
     for length in (PAGE, 3 * PAGE):
         with expected:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .conftest import Tracked
 
 MOST = 1 << 27
+UNKNOWN = 9999
 NO_HWPT = ["other_ioas", "mock_device", "nested_hwpt", "fault_queue"]
 WRONG = {
     "page_size_zero": {"page_size": 0},
@@ -44,9 +45,8 @@ def test_too_many_bits(expected: Expectation, tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.mark.hwpt_id")
-@pytest.mark.parametrize("wrong", [0, 9999])
-def test_id_that_names_nothing(expected: Expectation, dirty_hwpt: Hwpt, wrong: int) -> None:
-    dirty_hwpt.id = wrong
+def test_id_that_names_nothing(expected: Expectation, dirty_hwpt: Hwpt) -> None:
+    dirty_hwpt.id = UNKNOWN
     with expected:
         dirty_hwpt.mark_dirty(1 << 24, PAGE, MOCK_PAGE, 1)
 
@@ -68,7 +68,7 @@ def test_tracking_is_off(expected: Expectation, untracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.mark.not_tracking")
-@pytest.mark.parametrize("kind", ["hwpt", "auto_hwpt", "parent_hwpt"])
+@pytest.mark.parametrize("kind", ["hwpt", "auto_hwpt"])
 def test_hwpt_without_tracking(
     expected: Expectation, tracked: Tracked, kind: str, request: pytest.FixtureRequest
 ) -> None:
@@ -86,7 +86,7 @@ def test_bitmap_that_is_not_there(expected: Expectation, tracked: Tracked, unmap
 
 
 @rule("dirty_tracking.mark.counts")
-@pytest.mark.parametrize("pages", [(), (0,), (1, 2, 3, 15), tuple(range(16))], ids=str)
+@pytest.mark.parametrize("pages", [(), (1, 2, 3, 15)], ids=str)
 def test_count(tracked: Tracked, pages: tuple[int, ...]) -> None:
     assert tracked.mark(*pages) == 2 * len(pages)
     assert tracked.mark(*pages, half=1) == len(pages)

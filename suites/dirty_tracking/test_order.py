@@ -18,8 +18,6 @@ from pytest_iommufd.rules.catalogue import FILE, Catalogue
 from .conftest import MOCK_PAGE, PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pytest_iommufd.iommufd import Context, Hwpt
     from pytest_iommufd.rules.expectation import Expectation
 
@@ -49,54 +47,63 @@ WRONG: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def _pairs(ladder: str) -> Iterator[Any]:
+def _rungs(ladder: str) -> pytest.MarkDecorator:
     rungs = LADDERS[f"dirty_tracking.order.{ladder}"]["mainline"]
-    for at, first in enumerate(rungs):
-        slug = f"dirty_tracking.order.{ladder}.{first}"
-        for second in rungs[at:]:
-            wrong = WRONG[ladder]
-            if first == second or not wrong[first].keys() & wrong[second].keys():
-                yield pytest.param(first, second, marks=rule(slug), id=f"{first}-{second}")
+    marked = [
+        pytest.param(rung, marks=rule(f"dirty_tracking.order.{ladder}.{rung}"), id=rung)
+        for rung in rungs
+    ]
+    return pytest.mark.parametrize("rung", marked)
 
 
 @pytest.fixture
-def given(first: str, second: str, request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The fields that are wrong."""
+def each(request: pytest.FixtureRequest, rung: str) -> list[tuple[str, dict[str, Any]]]:
+    """The fields that are wrong: those of the rung, alone and with each rung's below it."""
     ladder = request.node.originalname.removeprefix("test_order_of_")
-    fields = WRONG[ladder][second] | WRONG[ladder][first]
-    return {
-        key: request.getfixturevalue(value) if isinstance(value, str) else value
-        for key, value in fields.items()
-    }
+    rungs, wrong = LADDERS[f"dirty_tracking.order.{ladder}"]["mainline"], WRONG[ladder]
+    found = []
+    for lower in rungs[rungs.index(rung) :]:
+        if lower == rung or not wrong[rung].keys() & wrong[lower].keys():
+            fields = wrong[lower] | wrong[rung]
+            for key, value in fields.items():
+                if isinstance(value, str):
+                    fields[key] = request.getfixturevalue(value)
+            found.append((lower, fields))
+    return found
 
 
-@pytest.mark.parametrize(("first", "second"), list(_pairs("set")))
-def test_order_of_set(expected: Expectation, dirty_hwpt: Hwpt, given: dict[str, Any]) -> None:
-    with expected:
-        dirty_hwpt.set_dirty_tracking(**given)
+@_rungs("set")
+def test_order_of_set(
+    expected: Expectation, dirty_hwpt: Hwpt, each: list[tuple[str, dict[str, Any]]]
+) -> None:
+    for _, fields in each:
+        with expected:
+            dirty_hwpt.set_dirty_tracking(**fields)
 
 
-@pytest.mark.parametrize(("first", "second"), list(_pairs("get")))
-def test_order_of_get(expected: Expectation, tracked: Tracked, given: dict[str, Any]) -> None:
-    fields = {"iova": tracked.iova, "length": PAGE, "page_size": PAGE} | given
-    with expected:
-        tracked.hwpt.get_dirty_bitmap(bitmap=tracked.bitmap, **fields)
+@_rungs("get")
+def test_order_of_get(
+    expected: Expectation, tracked: Tracked, each: list[tuple[str, dict[str, Any]]]
+) -> None:
+    right = {"iova": tracked.iova, "length": PAGE, "page_size": PAGE}
+    for _, fields in each:
+        with expected:
+            tracked.hwpt.get_dirty_bitmap(bitmap=tracked.bitmap, **(right | fields))
 
 
-@pytest.mark.parametrize(("first", "second"), list(_pairs("mark")))
+@_rungs("mark")
 def test_order_of_mark(
     expected: Expectation,
     iommufd: Context,
     untracked: Tracked,
-    given: dict[str, Any],
-    first: str,
-    second: str,
+    each: list[tuple[str, dict[str, Any]]],
+    rung: str,
 ) -> None:
-    if "off" not in (first, second):
-        untracked.hwpt.set_dirty_tracking()
-    fields = {"iova": untracked.iova, "length": PAGE, "page_size": MOCK_PAGE}
-    fields |= {"uptr": untracked.bitmap.address}
-    target = given.pop("id", untracked.hwpt)
-    numbers = {key: value.__index__() for key, value in given.items()}
-    with expected:
-        iommufd.test("dirty", target, dirty=fields | numbers)
+    right = {"iova": untracked.iova, "length": PAGE, "page_size": MOCK_PAGE}
+    right |= {"uptr": untracked.bitmap.address}
+    for lower, fields in each:
+        untracked.hwpt.set_dirty_tracking(enable="off" not in (rung, lower))
+        target = fields.pop("id", untracked.hwpt)
+        numbers = {key: value.__index__() for key, value in fields.items()}
+        with expected:
+            iommufd.test("dirty", target, dirty=right | numbers)

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from .conftest import Tracked
 
-NO_HWPT = ["other_ioas", "mock_device", "nested_hwpt", "fault_queue"]
-NOT_TRACKING = ["hwpt", "auto_hwpt", "parent_hwpt"]
+UNKNOWN = 9999
+NO_HWPT = ["other_ioas", "nested_hwpt"]
+NOT_TRACKING = ["hwpt", "auto_hwpt"]
 
 
 @rule("dirty_tracking.set.flags")
-@pytest.mark.parametrize("flags", [2, 3, 4, 1 << 31, 0xFFFF_FFFF], ids=hex)
+@pytest.mark.parametrize("flags", [2, 3, 1 << 31], ids=hex)
 def test_unknown_flag(expected: Expectation, dirty_hwpt: Hwpt, flags: int) -> None:
     with expected:
         dirty_hwpt.set_dirty_tracking(flags=flags)
@@ -48,10 +49,9 @@ def test_reserved(tracked: Tracked, value: int) -> None:
 
 
 @rule("dirty_tracking.set.hwpt_id")
-@pytest.mark.parametrize("wrong", [0, 9999, 0xFFFF_FFFF])
-def test_id_that_names_nothing(expected: Expectation, dirty_hwpt: Hwpt, wrong: int) -> None:
+def test_id_that_names_nothing(expected: Expectation, dirty_hwpt: Hwpt) -> None:
     with expected:
-        dirty_hwpt.set_dirty_tracking(hwpt_id=wrong)
+        dirty_hwpt.set_dirty_tracking(hwpt_id=UNKNOWN)
 
 
 @rule("dirty_tracking.set.hwpt_id")

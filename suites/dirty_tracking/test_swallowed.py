@@ -66,7 +66,7 @@ def test_hole_at_the_beginning(tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.get.outside")
-@pytest.mark.parametrize("iova", [0, 0x1000, 1 << 31, 1 << 62], ids=hex)
+@pytest.mark.parametrize("iova", [0x1000, 1 << 31], ids=hex)
 def test_outside_the_aperture(tracked: Tracked, iova: int) -> None:
     assert tracked.read(iova=iova) == set()
 

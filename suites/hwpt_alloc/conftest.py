@@ -10,7 +10,6 @@ import pytest
 
 from pytest_iommufd import IoctlError, absent
 from pytest_iommufd.iommufd import Context
-from pytest_iommufd.iommufd.uffd import FaultingPage
 
 from .dialects import ask
 
@@ -74,12 +73,6 @@ def paging_takes_fault_id(ledger: Ledger, uapi: Uapi) -> bool:
             return error.errno == ENOENT
         raise
     pytest.fail("a HWPT was made with a fault queue that does not exist")
-
-
-@pytest.fixture
-def has_userfaultfd(ledger: Ledger) -> bool:
-    """Whether a process can be told of faults that the kernel takes in its memory."""
-    return FaultingPage.supported(ledger.process)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ LEAKS = 20_000
 
 
 @rule("hwpt_alloc.data.length_without_type")
-@pytest.mark.parametrize("length", [1, 4, 8])
+@pytest.mark.parametrize("length", [1, 8])
 def test_length_without_type(
     expected: Expectation,
     iommufd: Context,
@@ -48,7 +48,7 @@ def test_length_without_type(
 
 
 @rule("hwpt_alloc.data.length_without_type.nested")
-@pytest.mark.parametrize("length", [1, 4, 8])
+@pytest.mark.parametrize("length", [1, 8])
 def test_length_without_type_with_a_parent(
     expected: Expectation,
     iommufd: Context,
@@ -191,7 +191,7 @@ def test_type_of_another_driver_is_no_bug(
 
 
 @rule("hwpt_alloc.data.nested.reaches_driver")
-@pytest.mark.parametrize("value", [0, 1, 0x8000_0000, 0xFFFF_FFFF], ids=hex)
+@pytest.mark.parametrize("value", [1, 0xFFFF_FFFF], ids=hex)
 def test_data_reaches_the_driver(
     iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType, value: int
 ) -> None:
@@ -202,7 +202,7 @@ def test_data_reaches_the_driver(
 
 
 @rule("hwpt_alloc.data.nested.too_short")
-@pytest.mark.parametrize("length", [1, 2, 3])
+@pytest.mark.parametrize("length", [1, 3])
 def test_data_is_too_short(
     expected: Expectation,
     iommufd: Context,
@@ -227,7 +227,7 @@ def test_data_of_the_first_version(
 
 
 @rule("hwpt_alloc.data.nested.up_to_the_struct")
-@pytest.mark.parametrize("length", range(5, 9))
+@pytest.mark.parametrize("length", [5, 8])
 @pytest.mark.parametrize("fill", [0, 0xFF], ids=["zero", "nonzero"])
 def test_data_up_to_the_struct_as_known(
     expected: Expectation,
@@ -247,7 +247,7 @@ def test_data_up_to_the_struct_as_known(
 
 
 @rule("hwpt_alloc.data.nested.too_long")
-@pytest.mark.parametrize("extra", [1, 4, 8, 4000])
+@pytest.mark.parametrize("extra", [1, 4000])
 def test_data_is_too_long(
     expected: Expectation,
     iommufd: Context,
@@ -266,7 +266,7 @@ def test_data_is_too_long(
 
 
 @rule("hwpt_alloc.data.nested.too_long.nonzero")
-@pytest.mark.parametrize("length", [BEYOND_UNION + 1, 24, 4000])
+@pytest.mark.parametrize("length", [BEYOND_UNION + 1, 4000])
 def test_data_is_too_long_and_has_a_bit_set_there(
     expected: Expectation,
     iommufd: Context,
@@ -281,7 +281,7 @@ def test_data_is_too_long_and_has_a_bit_set_there(
 
 
 @rule("hwpt_alloc.data.nested.too_long.within_union")
-@pytest.mark.parametrize("extra", [1, 4, 8])
+@pytest.mark.parametrize("extra", [1, 8])
 def test_data_is_longer_than_its_own_struct_only(
     expected: Expectation,
     iommufd: Context,
@@ -330,7 +330,7 @@ def test_data_of_gigabytes(
 
 
 @rule("hwpt_alloc.data.nested.unreadable")
-@pytest.mark.parametrize("where", ["null", "unmapped", "kernel", "last_address"])
+@pytest.mark.parametrize("where", ["null", "unmapped", "kernel"])
 def test_data_cannot_be_read(
     expected: Expectation,
     iommufd: Context,
@@ -347,7 +347,7 @@ def test_data_cannot_be_read(
 
 
 @rule("hwpt_alloc.data.nested.straddling")
-@pytest.mark.parametrize("readable", [1, 2, 3])
+@pytest.mark.parametrize("readable", [1, 3])
 def test_data_straddles_into_what_cannot_be_read(
     expected: Expectation,
     iommufd: Context,
@@ -390,7 +390,7 @@ def test_data_may_be_readonly(
 
 
 @rule("hwpt_alloc.data.nested.unaligned")
-@pytest.mark.parametrize("offset", [1, 2, 501, 4094])
+@pytest.mark.parametrize("offset", [1, 4094])
 def test_data_need_not_be_aligned(
     iommufd: Context,
     mock_device: MockDevice,
@@ -501,7 +501,7 @@ def test_data_with_an_ioas(
 
 
 @rule("hwpt_alloc.data.paging.up_to_the_struct")
-@pytest.mark.parametrize("length", range(5, 9))
+@pytest.mark.parametrize("length", [5, 8])
 def test_data_up_to_the_struct_as_known_with_an_ioas(
     expected: Expectation,
     iommufd: Context,
@@ -515,7 +515,7 @@ def test_data_up_to_the_struct_as_known_with_an_ioas(
 
 
 @rule("hwpt_alloc.data.paging.too_short")
-@pytest.mark.parametrize("length", [1, 2, 3])
+@pytest.mark.parametrize("length", [1, 3])
 def test_data_is_too_short_with_an_ioas(
     expected: Expectation,
     iommufd: Context,
@@ -529,7 +529,7 @@ def test_data_is_too_short_with_an_ioas(
 
 
 @rule("hwpt_alloc.data.paging.too_long")
-@pytest.mark.parametrize("length", [9, 12, 16, 64])
+@pytest.mark.parametrize("length", [9, 64])
 def test_data_is_too_long_with_an_ioas(
     expected: Expectation,
     iommufd: Context,
@@ -577,7 +577,7 @@ def test_data_cannot_be_read_with_an_ioas(
 
 
 @rule("hwpt_alloc.data.paging.pagetable_type")
-@pytest.mark.parametrize("value", [2, 3, 0x100, 0xFFFF_FFFF], ids=hex)
+@pytest.mark.parametrize("value", [2, 0xFFFF_FFFF], ids=hex)
 def test_unknown_page_table(
     expected: Expectation,
     iommufd: Context,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
-BITS = [1 << bit for bit in (0, 1, 7, 8, 16, 24, 31)] + [0xFFFF_FFFF]
+BITS = [1, 1 << 31, 0xFFFF_FFFF]
 BIT_IDS = [f"{bit:#x}" for bit in BITS]
 
 
@@ -143,7 +143,7 @@ def test_size_is_given_back(
 
 
 @rule("hwpt_alloc.output.beyond_size_untouched")
-@pytest.mark.parametrize("extra", [0, 1, 7, 8])
+@pytest.mark.parametrize("extra", [0, 1, 8])
 def test_bytes_beyond_the_size_stay(
     iommufd: Context,
     mock_device: MockDevice,

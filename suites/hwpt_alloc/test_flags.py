@@ -24,7 +24,7 @@ NAMES = {
     2: "IOMMU_HWPT_FAULT_ID_VALID",
     3: "IOMMU_HWPT_ALLOC_PASID",
 }
-UNKNOWN_BITS = [*range(3, 9), 15, 16, 23, 24, 30, 31]
+UNKNOWN_BITS = [3, 4, 16, 31]
 PASID_COMBINATIONS = [
     names for count in (1, 2) for names in combinations([NAMES[0], NAMES[1]], count)
 ]

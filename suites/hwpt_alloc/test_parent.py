@@ -115,7 +115,7 @@ def test_no_parent_without_data(
 
 
 @rule("hwpt_alloc.parent.flags_before_parent")
-@pytest.mark.parametrize("flags", [1, 2, 1 << 31], ids=["nest_parent", "dirty_tracking", "bit_31"])
+@pytest.mark.parametrize("flags", [1, 1 << 31], ids=["nest_parent", "bit_31"])
 @pytest.mark.parametrize("kind", NO_PARENT)
 def test_no_parent_with_a_wrong_flag(
     expected: Expectation,

@@ -60,7 +60,7 @@ def test_size_is_half_readable(
 
 
 @rule("hwpt_alloc.size.below_minimum")
-@pytest.mark.parametrize("size", [0, 1, 4, 8, 16, 20, 23])
+@pytest.mark.parametrize("size", [0, 4, 23])
 def test_size_below_the_first_version(
     expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, size: int
 ) -> None:
@@ -69,7 +69,7 @@ def test_size_below_the_first_version(
 
 
 @rule("hwpt_alloc.size.first_version")
-@pytest.mark.parametrize("size", [24, 25, 27, 28, 31, 32, 36, 39])
+@pytest.mark.parametrize("size", [24, 25, 32, 39])
 def test_size_of_older_programs(
     expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, size: int
 ) -> None:
@@ -78,7 +78,7 @@ def test_size_of_older_programs(
 
 
 @rule("hwpt_alloc.size.without_fault_id")
-@pytest.mark.parametrize("size", [40, 41, 44, 47, 48])
+@pytest.mark.parametrize("size", [40, 47, 48])
 def test_size_of_a_program_without_fault_id(
     iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType, size: int
 ) -> None:
@@ -183,13 +183,13 @@ def test_size_ends_with_fault_id(
 
 
 @rule("hwpt_alloc.size.tail_zero")
-@pytest.mark.parametrize("extra", [1, 8, 16, 152, 4048])
+@pytest.mark.parametrize("extra", [1, 8, 4048])
 def test_tail_of_zeroes(iommufd: Context, mock_device: MockDevice, ioas: Ioas, extra: int) -> None:
     iommufd.hwpt_alloc(mock_device, ioas, tail=bytes(extra)).destroy()
 
 
 @rule("hwpt_alloc.size.tail_nonzero")
-@pytest.mark.parametrize("extra", [1, 8, 16, 4048])
+@pytest.mark.parametrize("extra", [1, 4048])
 @pytest.mark.parametrize("place", ["first", "last"])
 def test_tail_with_a_bit_set(
     expected: Expectation,
@@ -206,7 +206,7 @@ def test_tail_with_a_bit_set(
 
 
 @rule("hwpt_alloc.size.unreadable_fields")
-@pytest.mark.parametrize("readable", [4, 8, 20, 24, -1])
+@pytest.mark.parametrize("readable", [4, 24, -1])
 def test_fields_cannot_be_read(
     expected: Expectation,
     iommufd: Context,
@@ -246,7 +246,7 @@ def test_tail_with_a_bit_set_before_what_cannot_be_read(
 
 
 @rule("hwpt_alloc.size.unaligned")
-@pytest.mark.parametrize("offset", [1, 2, 4, 101])
+@pytest.mark.parametrize("offset", [1, 4])
 def test_struct_need_not_be_aligned(
     iommufd: Context, mock_device: MockDevice, ioas: Ioas, buffer: Buffer, offset: int
 ) -> None:

@@ -84,7 +84,7 @@ def test_viommu_without_data_is_found_before_anything_is_made(
 
 
 @rule("hwpt_alloc.viommu.flags")
-@pytest.mark.parametrize("bit", [0, 1, 4, 5, 15, 31])
+@pytest.mark.parametrize("bit", [0, 1, 4, 31])
 def test_viommu_with_a_wrong_flag(
     expected: Expectation,
     iommufd: Context,
@@ -162,7 +162,7 @@ def test_viommu_with_a_wrong_fault_queue(
 
 
 @rule("hwpt_alloc.viommu.unknown_type")
-@pytest.mark.parametrize("data_type", [1, 2, 3, 0xFFFF_FFFF], ids=hex)
+@pytest.mark.parametrize("data_type", [1, 0xFFFF_FFFF], ids=hex)
 def test_viommu_with_a_type_of_another_driver(
     expected: Expectation, iommufd: Context, mock_device: MockDevice, viommu: Viommu, data_type: int
 ) -> None:
@@ -180,7 +180,7 @@ def test_viommu_with_data_of_each_length(
 
 
 @rule("hwpt_alloc.viommu.data_length_wrong")
-@pytest.mark.parametrize("length", [1, 3, 9, 16, 0xFFFF_FFFF])
+@pytest.mark.parametrize("length", [1, 3, 9, 0xFFFF_FFFF])
 def test_viommu_with_data_of_a_wrong_length(
     expected: Expectation,
     iommufd: Context,

@@ -3,28 +3,24 @@
 
 from __future__ import annotations
 
+from errno import EOPNOTSUPP
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_iommufd import IoctlError
+from pytest_iommufd.iommufd import Context
 from pytest_iommufd.iommufd.accounting import CAP_IPC_LOCK, CAP_SYS_RESOURCE, drop_capability
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas
+    from pytest_iommufd.iommufd import Buffer, Ioas
+    from pytest_iommufd.iommufd.leaks import Ledger
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
-# Fixtures by the kind of what is no IOAS; a number names nothing.
-NO_IOAS: dict[str, int | str] = {
-    "zero": 0,
-    "never_used": 9999,
-    "all_ones": 0xFFFF_FFFF,
-    "destroyed": "destroyed_ioas",
-    "device": "mock_device",
-    "hwpt": "auto_hwpt",
-    "nested_hwpt": "nested_hwpt",
-    "fault_queue": "fault_queue",
-}
+# Fixtures by the kind of what is no IOAS; a number names nothing. The suite `generic` has each kind
+# with each field of each command.
+NO_IOAS: dict[str, int | str] = {"never_used": 9999, "hwpt": "auto_hwpt"}
 
 
 @pytest.fixture
@@ -37,14 +33,6 @@ def base(uapi: Uapi) -> int:
 def aperture(uapi: Uapi) -> tuple[int, int]:
     """The first and the last IOVA that a mock device can use."""
     return int(uapi.MOCK_APERTURE_START), int(uapi.MOCK_APERTURE_LAST)
-
-
-@pytest.fixture
-def destroyed_ioas(iommufd: Context) -> Ioas:
-    """An IOAS that was destroyed; nothing has its id, or one above it."""
-    keep = [iommufd.ioas_alloc() for _ in range(20)]
-    keep[-1].destroy()
-    return keep[-1]
 
 
 @pytest.fixture(params=list(NO_IOAS.values()), ids=list(NO_IOAS))
@@ -72,3 +60,15 @@ def without_sys_resource(process: Process) -> None:
 def without_ipc_lock(process: Process) -> None:
     """The process gives up CAP_IPC_LOCK: what it pins counts."""
     drop_capability(process, CAP_IPC_LOCK)
+
+
+@pytest.fixture
+def without_noiommu(ledger: Ledger, uapi: Uapi) -> bool:
+    """Whether iommufd has no devices without an IOMMU: it would mind a length of 0, else."""
+    context = Context(ledger.process, uapi)
+    ledger.contexts.append(context)
+    try:
+        context.ioctl("IOMMU_IOAS_NOIOMMU_GET_PA", ioas_id=context.ioas_alloc())
+    except IoctlError as error:
+        return error.errno == EOPNOTSUPP
+    return False

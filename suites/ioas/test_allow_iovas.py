@@ -86,7 +86,7 @@ def test_many_ranges(ioas: Ioas, buffer: Buffer) -> None:
 
 
 @rule("ioas.allow.order")
-@pytest.mark.parametrize("wrong", [(5, 5), (6, 5), (LAST, LAST), (LAST, 0)])
+@pytest.mark.parametrize("wrong", [(5, 5), (LAST, LAST), (LAST, 0)])
 def test_range_must_not_be_one_byte_or_less(
     expected: Expectation, ioas: Ioas, wrong: tuple[int, int]
 ) -> None:
@@ -100,7 +100,7 @@ def test_range_may_be_two_bytes(ioas: Ioas) -> None:
 
 
 @rule("ioas.allow.overlap")
-@pytest.mark.parametrize("other", [(10, 20), (0, 10), (3, 4), (0, LAST)])
+@pytest.mark.parametrize("other", [(10, 20), (3, 4)])
 def test_ranges_must_not_overlap(expected: Expectation, ioas: Ioas, other: tuple[int, int]) -> None:
     with expected:
         ioas.allow_iovas((0, 10), other)
@@ -132,7 +132,7 @@ def test_no_range_needs_no_array(ioas: Ioas, unmapped: int) -> None:
 
 
 @rule("ioas.allow.reserved_iova")
-@pytest.mark.parametrize("place", [(0x1000, 0x1FFF), (0xFFF, 0x1000), (0x1FFF, 0x2000), (0, LAST)])
+@pytest.mark.parametrize("place", [(0xFFF, 0x1000), (0x1FFF, 0x2000)])
 def test_reserved_iova_cannot_be_allowed(
     expected: Expectation, ioas: Ioas, place: tuple[int, int]
 ) -> None:
@@ -214,7 +214,7 @@ def test_nothing_to_reserve(expected: Expectation, ioas: Ioas) -> None:
 
 
 @rule("ioas.add_reserved.overflow")
-@pytest.mark.parametrize(("start", "length"), [(LAST, 2), (2, LAST), (LAST, LAST)])
+@pytest.mark.parametrize(("start", "length"), [(LAST, 2), (2, LAST)])
 def test_reserved_range_wraps(expected: Expectation, ioas: Ioas, start: int, length: int) -> None:
     with expected:
         ioas.add_reserved(start, length)
@@ -227,7 +227,7 @@ def test_reserving_in_no_ioas(expected: Expectation, iommufd: Context, no_ioas: 
 
 
 @rule("ioas.add_reserved.in_use")
-@pytest.mark.parametrize("start", [0x0, 0xFFF, 0x1FFF], ids=hex)
+@pytest.mark.parametrize("start", [0x0, 0x1FFF], ids=hex)
 @pytest.mark.parametrize("use", ["area", "allowed"])
 def test_what_is_in_use_cannot_be_reserved(
     expected: Expectation, ioas: Ioas, buffer: Buffer, start: int, use: str

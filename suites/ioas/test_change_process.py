@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from errno import EINVAL, ENOMEM
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CHANGE = "IOMMU_IOAS_CHANGE_PROCESS"
 PAGES = 4
+SETUID = 105  # of x86-64
+NOBODY = 65534
 
 
 @pytest.fixture(params=[0, 1], ids=["user", "mm"])
@@ -179,6 +181,40 @@ def test_other_process_must_be_allowed_as_much(
         context.ioctl(CHANGE)
     assert [counted(who, "VmPin") for who in (process, child)] == [PAGES, 0]
     assert [counted(who, "VmLck") for who in (process, child)] == [PAGES * mode, 0]
+
+
+@rule("ioas.change_process.limit_restored")
+def test_who_has_paid_is_paid_back(pinned: Ioas, process: Process) -> None:
+    child = process.fork()
+    limit_memlock(child, 1)
+    with raises_errno(ENOMEM):
+        as_seen_by(pinned.context, child).ioctl(CHANGE)
+    assert pinned.unmap_all() == PAGES * 0x1000
+    assert counted(process, "VmPin") == counted(process, "VmLck") == 0
+
+
+@rule("ioas.change_process.other_user")
+def test_pages_are_of_the_new_user(
+    iommufd: Context, without_ipc_lock: None, process: Process, memfd_buffer: Buffer
+) -> None:
+    assert without_ipc_lock is None
+    ioas = iommufd.ioas_alloc()
+    iommufd.mock_device(ioas)
+    ioas.map_file(memfd_buffer.fd, PAGES * 0x1000)
+    child = process.fork()
+    limit_memlock(child, PAGES)
+    theirs: dict[str, Any] = {
+        "ioas_id": ioas,
+        "flags": 6,
+        "fd": memfd_buffer.fd,
+        "length": PAGES * 0x1000,
+    }
+    with raises_errno(ENOMEM):
+        as_seen_by(iommufd, child).ioctl("IOMMU_IOAS_MAP_FILE", **theirs)
+    process.checked(SETUID, NOBODY)
+    iommufd.ioctl(CHANGE)
+    as_seen_by(iommufd, child).ioctl("IOMMU_IOAS_MAP_FILE", **theirs)
+    assert [counted(who, "VmPin") for who in (process, child)] == [PAGES, PAGES]
 
 
 @rule("ioas.change_process.refused")

@@ -62,9 +62,7 @@ def test_copy_outlives_its_source(
 
 
 @rule("ioas.copy.part")
-@pytest.mark.parametrize(
-    ("first", "length"), [(0, 0x1000), (0x1000, 0x1000), (0x800, 0x1000), (0x1800, 0x800)]
-)
+@pytest.mark.parametrize(("first", "length"), [(0x1000, 0x1000), (0x800, 0x1000)])
 def test_part_of_an_area(
     mock_device: MockDevice,
     ioas: Ioas,
@@ -79,7 +77,7 @@ def test_part_of_an_area(
 
 
 @rule("ioas.copy.several")
-@pytest.mark.parametrize("first", [0, 0x800, 0x1000])
+@pytest.mark.parametrize("first", [0x800, 0x1000])
 def test_several_areas_at_once(
     mock_device: MockDevice,
     ioas: Ioas,
@@ -143,7 +141,7 @@ def test_source_by_number(
 
 
 @rule("ioas.copy.flags")
-@pytest.mark.parametrize("bit", [3, 4, 15, 17, 31])
+@pytest.mark.parametrize("bit", [3, 17, 31])
 def test_unknown_flag(
     expected: Expectation, ioas: Ioas, area: int, page_size: int, bit: int
 ) -> None:
@@ -153,12 +151,11 @@ def test_unknown_flag(
 
 @rule("ioas.copy.largest")
 @pytest.mark.parametrize("field", ["length", "src_iova", "dst_iova"])
-@pytest.mark.parametrize("flags", [6, 7], ids=["automatic", "fixed"])
 def test_largest_numbers(
-    expected: Expectation, ioas: Ioas, area: int, page_size: int, field: str, flags: int
+    expected: Expectation, ioas: Ioas, area: int, page_size: int, field: str
 ) -> None:
     with expected:
-        ioas.copy(ioas, area, **({"length": page_size, "flags": flags} | {field: LAST}))
+        ioas.copy(ioas, area, **({"length": page_size, "flags": 6} | {field: LAST}))
 
 
 @rule("ioas.copy.protection")
@@ -197,10 +194,17 @@ def test_source_wraps(expected: Expectation, ioas: Ioas, area: int, length: int)
         ioas.copy(ioas, area, length)
 
 
+@rule("ioas.copy.source_wraps")
+def test_source_wraps_at_the_end(
+    expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int
+) -> None:
+    ioas.map(buffer, page_size, iova=LAST - page_size + 1)
+    with expected:
+        ioas.copy(ioas, LAST - MOCK_PAGE + 1, page_size)
+
+
 @rule("ioas.copy.not_mapped")
-@pytest.mark.parametrize(
-    ("first", "length"), [(0x4000, 0x1000), (-0x1000, 0x1000), (-1, 2), (0x1FFF, 2), (0, 0x2001)]
-)
+@pytest.mark.parametrize(("first", "length"), [(0x4000, 0x1000), (-1, 2), (0x1FFF, 2)])
 def test_source_is_not_all_mapped(
     expected: Expectation, ioas: Ioas, other_ioas: Ioas, area: int, first: int, length: int
 ) -> None:
@@ -221,12 +225,11 @@ def test_source_has_a_hole(
 
 
 @rule("ioas.copy.sweep")
-@pytest.mark.parametrize("first", range(-511 * 5, 0x2000, 511 * 3))
 def test_each_part_that_is_mapped_can_be_copied(
-    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, base: int, first: int
+    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, base: int
 ) -> None:
     ioas.map(buffer, 0x1000, iova=base)
-    for start in (first, first + 511, first + 1022):
+    for start in range(-511 * 5, 0x1200, 511):
         inside = 0 <= start <= 0x1000 - MOCK_PAGE
         if inside:
             other_ioas.copy(ioas, base + start, MOCK_PAGE)
@@ -274,13 +277,12 @@ def test_destination_outside_the_aperture(
 
 @rule("ioas.copy.unaligned")
 @pytest.mark.parametrize("field", ["src_iova", "dst_iova", "length"])
-@pytest.mark.parametrize("by", [1, 1024])
 def test_unaligned_with_a_device(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, area: int, field: str, by: int
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, area: int, field: str
 ) -> None:
     assert mock_device.id
     given = {"src_iova": area, "length": 0x1000, "dst_iova": PLACE}
-    given[field] += by
+    given[field] += MOCK_PAGE // 2
     with expected:
         ioas.copy(ioas, area, **(given | {"flags": 7}))
 
@@ -297,7 +299,7 @@ def test_copy_of_readonly_memory_is_not_writeable(
 
 
 @rule("ioas.copy.writeonly")
-@pytest.mark.parametrize("flags", [2, 4, 6])
+@pytest.mark.parametrize("flags", [4, 6])
 def test_copy_of_writeonly_memory_may_be_readable(
     ioas: Ioas, other_ioas: Ioas, buffer: Buffer, flags: int
 ) -> None:

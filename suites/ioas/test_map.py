@@ -34,7 +34,7 @@ def aligned(buffers: Callable[..., Buffer]) -> int:
 
 
 @rule("ioas.map.flags")
-@pytest.mark.parametrize("bit", [3, 4, 15, 16, 31])
+@pytest.mark.parametrize("bit", [3, 31])
 def test_unknown_flag(expected: Expectation, ioas: Ioas, buffer: Buffer, bit: int) -> None:
     with expected:
         ioas.map(buffer, flags=6 | 1 << bit)
@@ -72,7 +72,7 @@ def test_neither_readable_nor_writeable(
 
 
 @rule("ioas.map.one_protection")
-@pytest.mark.parametrize("flags", [2, 4, 3, 5])
+@pytest.mark.parametrize("flags", [2, 5])
 def test_readable_or_writeable(ioas: Ioas, buffer: Buffer, base: int, flags: int) -> None:
     ioas.map(buffer, iova=base, flags=flags)
 
@@ -133,6 +133,18 @@ def test_fixed_iova_wraps(
         ioas.map(buffer, page_size, iova=iova)
 
 
+@rule("ioas.map.iova_wraps_first")
+@pytest.mark.parametrize("use", ["reserved", "mapped"])
+def test_that_it_wraps_is_told_first(expected: Expectation, ioas: Ioas, use: str) -> None:
+    half = 1 << 63
+    if use == "reserved":
+        ioas.add_reserved(0, half)
+    else:
+        ioas.map(0, half, iova=0)
+    with expected:
+        ioas.map(0, half + 0x1000, iova=half - 0x1000 + 1)
+
+
 @rule("ioas.map.iova_to_the_end")
 def test_last_byte_can_be_mapped(ioas: Ioas, buffer: Buffer, page_size: int) -> None:
     assert ioas.map(buffer, page_size, iova=LAST - page_size + 1) == LAST - page_size + 1
@@ -148,9 +160,7 @@ def test_iova_without_its_flag(ioas: Ioas, buffer: Buffer) -> None:
 
 
 @rule("ioas.map.occupied")
-@pytest.mark.parametrize(
-    ("first", "pages"), [(2, 2), (2, 1), (3, 1), (1, 2), (3, 2), (1, 4)], ids=str
-)
+@pytest.mark.parametrize(("first", "pages"), [(2, 2), (1, 2), (3, 2), (1, 4)], ids=str)
 def test_fixed_iova_meets_an_area(
     expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int, first: int, pages: int
 ) -> None:
@@ -161,7 +171,7 @@ def test_fixed_iova_meets_an_area(
 
 
 @rule("ioas.map.occupied_with_device")
-@pytest.mark.parametrize("offset", [-MOCK_PAGE, 0, MOCK_PAGE])
+@pytest.mark.parametrize("offset", [-MOCK_PAGE, MOCK_PAGE])
 def test_fixed_iova_meets_a_pinned_area(
     expected: Expectation,
     mock_device: MockDevice,
@@ -210,7 +220,7 @@ def test_fixed_iova_meets_both(expected: Expectation, ioas: Ioas, buffer: Buffer
 
 
 @rule("ioas.map.aperture")
-@pytest.mark.parametrize("place", ["below", "across_first", "across_last", "above"])
+@pytest.mark.parametrize("place", ["across_first", "across_last"])
 def test_fixed_iova_outside_the_aperture(
     expected: Expectation,
     mock_device: MockDevice,
@@ -221,15 +231,9 @@ def test_fixed_iova_outside_the_aperture(
     place: str,
 ) -> None:
     assert mock_device.id
-    first, end = aperture[0], aperture[1] + 1
-    iova = {
-        "below": first - page_size,
-        "across_first": first - MOCK_PAGE,
-        "across_last": end - MOCK_PAGE,
-        "above": end,
-    }[place]
+    edge = {"across_first": aperture[0], "across_last": aperture[1] + 1}[place]
     with expected:
-        ioas.map(buffer, page_size, iova=iova)
+        ioas.map(buffer, page_size, iova=edge - MOCK_PAGE)
 
 
 @rule("ioas.map.aperture_edges")
@@ -246,7 +250,7 @@ def test_fixed_iova_at_the_edges_of_the_aperture(
 
 
 @rule("ioas.map.unaligned")
-@pytest.mark.parametrize("by", [1, 511, 1024, 2047])
+@pytest.mark.parametrize("by", [1, 1024])
 @pytest.mark.parametrize("what", ["iova", "length", "memory"])
 def test_unaligned_with_a_device(
     expected: Expectation,
@@ -266,7 +270,7 @@ def test_unaligned_with_a_device(
 
 
 @rule("ioas.map.unaligned_automatic")
-@pytest.mark.parametrize("by", [1, 1024, 2047])
+@pytest.mark.parametrize("by", [1, 1024])
 @pytest.mark.parametrize("what", ["length", "memory"])
 def test_unaligned_and_automatic_with_a_device(
     expected: Expectation,
@@ -292,7 +296,7 @@ def test_alignment_is_the_mock_page(
 
 
 @rule("ioas.map.lazy")
-@pytest.mark.parametrize("va", [0, 0x1000, 1 << 47, 0xFFFF_8000_0000_0000], ids=hex)
+@pytest.mark.parametrize("va", [0, 0xFFFF_8000_0000_0000], ids=hex)
 def test_without_a_device_memory_is_not_touched(ioas: Ioas, va: int) -> None:
     ioas.map(va, 0x1000, iova=0x1000)
     ioas.map(va, 0x1000)
@@ -380,7 +384,7 @@ def test_automatic_iova_is_in_the_aperture(
 
 
 @rule("ioas.map.automatic_offset")
-@pytest.mark.parametrize("offset", [0, 1, 2048, 4095])
+@pytest.mark.parametrize("offset", [1, 4095])
 def test_automatic_iova_has_the_memorys_offset(
     ioas: Ioas, buffer: Buffer, page_size: int, offset: int
 ) -> None:
@@ -388,10 +392,17 @@ def test_automatic_iova_has_the_memorys_offset(
 
 
 @rule("ioas.map.automatic_alignment")
-@pytest.mark.parametrize("size", [1 << 13, 1 << 16, 1 << 20, 1 << 21])
+@pytest.mark.parametrize("size", [1 << 13, 1 << 21])
 def test_automatic_iova_is_as_aligned_as_the_memory(ioas: Ioas, aligned: int, size: int) -> None:
     ioas.map(aligned, 0x1000)
     assert ioas.map(aligned, size) % size == 0
+
+
+@rule("ioas.map.automatic_alignment_of_a_huge_page")
+def test_automatic_iova_for_much(ioas: Ioas) -> None:
+    first, length = HUGE_PAGE_SIZE, 1 << 30
+    ioas.allow_iovas((first, first + length - 1))
+    assert ioas.map(0, length) == first
 
 
 @rule("ioas.map.automatic_reserved")
@@ -442,8 +453,22 @@ def test_automatic_iova_does_not_wrap(expected: Expectation, ioas: Ioas, length:
         ioas.map(0, length)
 
 
+@rule("ioas.map.no_aligned_room_at_the_end")
+@pytest.mark.parametrize("what", ["left", "allowed"])
+def test_automatic_iova_is_not_rounded_up_beyond_the_end(
+    expected: Expectation, ioas: Ioas, what: str
+) -> None:
+    room = 0x8000
+    if what == "left":
+        ioas.add_reserved(0, LAST - room + 1)
+    else:
+        ioas.allow_iovas((LAST - room + 1, LAST))
+    with expected:
+        ioas.map(0, 2 * room)
+
+
 @rule("ioas.map.automatic_huge")
-@pytest.mark.parametrize("length", [(1 << 63) - 1, 1 << 63, LAST - 0x2000], ids=hex)
+@pytest.mark.parametrize("length", [(1 << 63) - 1, LAST - 0x2000], ids=hex)
 def test_automatic_iova_for_half_of_all(expected: Expectation, ioas: Ioas, length: int) -> None:
     with expected:
         ioas.map(0, length)

@@ -33,9 +33,7 @@ def fd(memfd_buffer: Buffer) -> int:
 
 
 @rule("ioas.map_file.mapped")
-@pytest.mark.parametrize(
-    ("start", "length"), [(0, 0x1_0000), (0x1000, 0x1000), (0x800, 0x1000), (0xF800, 0x800)]
-)
+@pytest.mark.parametrize(("start", "length"), [(0, 0x1_0000), (0x800, 0x1000), (0xF800, 0x800)])
 def test_file_is_mapped(
     mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, start: int, length: int
 ) -> None:
@@ -84,7 +82,7 @@ def test_file_can_be_copied(
 
 
 @rule("ioas.map_file.flags")
-@pytest.mark.parametrize("bit", [3, 4, 16, 31])
+@pytest.mark.parametrize("bit", [3, 31])
 def test_unknown_flag(expected: Expectation, ioas: Ioas, fd: int, bit: int) -> None:
     with expected:
         ioas.map_file(fd, 0x1000, flags=6 | 1 << bit)
@@ -92,12 +90,9 @@ def test_unknown_flag(expected: Expectation, ioas: Ioas, fd: int, bit: int) -> N
 
 @rule("ioas.map_file.largest")
 @pytest.mark.parametrize("field", ["length", "iova"])
-@pytest.mark.parametrize("flags", [6, 7], ids=["automatic", "fixed"])
-def test_largest_numbers(
-    expected: Expectation, ioas: Ioas, fd: int, field: str, flags: int
-) -> None:
+def test_largest_numbers(expected: Expectation, ioas: Ioas, fd: int, field: str) -> None:
     with expected:
-        ioas.map_file(fd, **({"length": 0x1000, "flags": flags} | {field: LAST}))
+        ioas.map_file(fd, **({"length": 0x1000, "flags": 6} | {field: LAST}))
 
 
 @rule("ioas.map_file.protection")
@@ -116,7 +111,7 @@ def test_no_ioas(expected: Expectation, ioas: Ioas, fd: int, no_ioas: int) -> No
 
 
 @rule("ioas.map_file.length_zero")
-@pytest.mark.parametrize("start", [0, 0x1000, LAST])
+@pytest.mark.parametrize("start", [0, LAST])
 def test_nothing_to_map(expected: Expectation, ioas: Ioas, fd: int, start: int) -> None:
     with expected:
         ioas.map_file(fd, 0, start=start)
@@ -129,14 +124,14 @@ def test_length_cannot_be_rounded_to_pages(expected: Expectation, ioas: Ioas, fd
 
 
 @rule("ioas.map_file.start_wraps")
-@pytest.mark.parametrize(("start", "length"), [(LAST, 2), (LAST - 0xFFE, 0x1000), (3, LAST - 1)])
+@pytest.mark.parametrize(("start", "length"), [(LAST - 0xFFE, 0x1000), (3, LAST - 1)])
 def test_start_wraps(expected: Expectation, ioas: Ioas, fd: int, start: int, length: int) -> None:
     with expected:
         ioas.map_file(fd, length, start=start)
 
 
 @rule("ioas.map_file.fd")
-@pytest.mark.parametrize("number", [-1, 900, -(1 << 31)])
+@pytest.mark.parametrize("number", [-1, 900])
 def test_no_file(expected: Expectation, ioas: Ioas, number: int) -> None:
     with expected:
         ioas.map_file(number, 0x1000)
@@ -178,7 +173,7 @@ def test_device_does_not_come_where_there_is_no_memfd(
 
 @rule("ioas.map_file.beyond_end")
 @pytest.mark.parametrize(
-    ("start", "length"), [(0x1_0000, 0x1000), (0xF000, 0x2000), (1 << 40, 0x1000), (1 << 63, 0x800)]
+    ("start", "length"), [(0x1_0000, 0x1000), (0xF000, 0x2000), (1 << 63, 0x800)]
 )
 def test_with_a_device_the_file_must_be_that_long(
     expected: Expectation, mock_device: MockDevice, ioas: Ioas, fd: int, start: int, length: int
@@ -206,13 +201,12 @@ def test_file_was_truncated(
 
 @rule("ioas.map_file.unaligned")
 @pytest.mark.parametrize("field", ["start", "length", "iova"])
-@pytest.mark.parametrize("by", [1, 1024])
 def test_unaligned_with_a_device(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, fd: int, field: str, by: int
+    expected: Expectation, mock_device: MockDevice, ioas: Ioas, fd: int, field: str
 ) -> None:
     assert mock_device.id
     given = {"start": 0, "length": 0x1000, "iova": PLACE}
-    given[field] += by
+    given[field] += MOCK_PAGE // 2
     with expected:
         ioas.map_file(fd, **given)
 

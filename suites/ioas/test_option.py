@@ -36,7 +36,7 @@ def rlimit_mode(iommufd: Context, uapi: Uapi) -> Callable[..., int]:
 
 @rule("ioas.option.reserved")
 @OPS
-@pytest.mark.parametrize("option", [0, 1, 9])
+@pytest.mark.parametrize("option", [0, 9])
 def test_reserved_field(expected: Expectation, iommufd: Context, option: int, op: int) -> None:
     with expected:
         iommufd.ioctl("IOMMU_OPTION", option_id=option, op=op, __reserved=1)
@@ -44,12 +44,9 @@ def test_reserved_field(expected: Expectation, iommufd: Context, option: int, op
 
 @rule("ioas.option.option_id")
 @OPS
-@pytest.mark.parametrize("option", [2, 0xFFFF_FFFF])
-def test_unknown_option(
-    expected: Expectation, iommufd: Context, ioas: Ioas, option: int, op: int
-) -> None:
+def test_unknown_option(expected: Expectation, iommufd: Context, ioas: Ioas, op: int) -> None:
     with expected:
-        iommufd.ioctl("IOMMU_OPTION", option_id=option, op=op, object_id=ioas)
+        iommufd.ioctl("IOMMU_OPTION", option_id=2, op=op, object_id=ioas)
 
 
 @rule("ioas.option.rlimit_mode.default")
@@ -76,7 +73,7 @@ def test_rlimit_mode_is_the_contexts_own(
 
 
 @rule("ioas.option.rlimit_mode.value")
-@pytest.mark.parametrize("value", [2, 1 << 32, 1 << 63])
+@pytest.mark.parametrize("value", [2, 1 << 32])
 def test_rlimit_mode_has_two_values(
     expected: Expectation, rlimit_mode: Callable[..., int], value: int
 ) -> None:
@@ -114,7 +111,7 @@ def test_rlimit_mode_is_of_no_object(
 
 
 @rule("ioas.option.rlimit_mode.busy")
-@pytest.mark.parametrize("value", [0, 1, 2])
+@pytest.mark.parametrize("value", [0, 2])
 def test_rlimit_mode_is_set_before_anything_is_made(
     expected: Expectation, rlimit_mode: Callable[..., int], ioas: Ioas, value: int
 ) -> None:
@@ -126,7 +123,7 @@ def test_rlimit_mode_is_set_before_anything_is_made(
 
 
 @rule("ioas.option.rlimit_mode.privilege")
-@pytest.mark.parametrize("value", [0, 1, 2])
+@pytest.mark.parametrize("value", [0, 2])
 @pytest.mark.parametrize("busy", [False, True])
 @pytest.mark.usefixtures("without_sys_resource")
 def test_rlimit_mode_needs_a_capability(
@@ -179,7 +176,7 @@ def test_huge_pages_are_what_was_set(ioas: Ioas, other_ioas: Ioas) -> None:
 
 
 @rule("ioas.option.huge_pages.value")
-@pytest.mark.parametrize("value", [2, 1 << 32, 1 << 63])
+@pytest.mark.parametrize("value", [2, 1 << 32])
 def test_huge_pages_have_two_values(expected: Expectation, ioas: Ioas, value: int) -> None:
     with expected:
         ioas.huge_pages(value)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.uapi import Uapi
 
 LAST = (1 << 64) - 1
-WITH_DEVICE = pytest.mark.parametrize("devices", [0, 1, 2])
+WITH_DEVICE = pytest.mark.parametrize("devices", [0, 2])
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_only_areas_in_the_range_go(
 
 
 @rule("ioas.unmap.nothing")
-@pytest.mark.parametrize(("first", "pages"), [(-1, 1), (2, 1), (2, 8), (-8, 8)])
+@pytest.mark.parametrize(("first", "pages"), [(-1, 1), (2, 8)])
 @WITH_DEVICE
 def test_nothing_is_mapped_there(
     expected: Expectation,
@@ -89,7 +89,7 @@ def test_nothing_is_mapped_there(
 
 
 @rule("ioas.unmap.nothing_at_all")
-@pytest.mark.parametrize("iova", [0, 0x1000, LAST - 0x1000], ids=hex)
+@pytest.mark.parametrize("iova", [0, LAST - 0x1000], ids=hex)
 def test_empty_ioas(expected: Expectation, ioas: Ioas, iova: int) -> None:
     with expected:
         ioas.unmap(iova, 0x1000)
@@ -105,7 +105,7 @@ def test_unmapped_twice(expected: Expectation, ioas: Ioas, area: int, page_size:
 @rule("ioas.unmap.splits")
 @pytest.mark.parametrize(
     ("first", "length"),
-    [(0, 0x1000), (0x1000, 0x1000), (0, 0x1FFF), (1, 0x1FFF), (0x800, 0x800), (0x1FFF, 1)],
+    [(0, 0x1FFF), (1, 0x1FFF), (0x800, 0x800)],
 )
 @WITH_DEVICE
 def test_area_is_not_split(
@@ -141,7 +141,7 @@ def test_what_was_before_the_split_is_gone(
 
 
 @rule("ioas.unmap.length_zero")
-@pytest.mark.parametrize("iova", [0, 0x1000, LAST - 1], ids=hex)
+@pytest.mark.parametrize("iova", [0, LAST - 1], ids=hex)
 def test_nothing_to_unmap(expected: Expectation, ioas: Ioas, iova: int) -> None:
     with expected:
         ioas.unmap(iova, 0)
@@ -183,10 +183,9 @@ def test_all_of_an_empty_ioas(ioas: Ioas) -> None:
 
 
 @rule("ioas.unmap.ioas_id")
-@pytest.mark.parametrize("length", [0, LAST])
-def test_no_ioas(expected: Expectation, ioas: Ioas, no_ioas: int, length: int) -> None:
+def test_no_ioas(expected: Expectation, ioas: Ioas, no_ioas: int) -> None:
     with expected:
-        ioas.unmap(0, length, ioas_id=no_ioas)
+        ioas.unmap(0, LAST, ioas_id=no_ioas)
 
 
 @rule("ioas.unmap.unwritable")

@@ -30,11 +30,10 @@ def iova(mock_device: MockDevice, ioas: Ioas, buffer: Buffer) -> int:
 
 @rule("pages.check_map.unaligned")
 @pytest.mark.parametrize("what", ["iova", "length", "memory"])
-@pytest.mark.parametrize("by", [1, 1024])
 def test_unaligned(
-    expected: Expectation, mock_device: MockDevice, buffer: Buffer, iova: int, what: str, by: int
+    expected: Expectation, mock_device: MockDevice, buffer: Buffer, iova: int, what: str
 ) -> None:
-    odd = {"iova": 0, "length": 0, "memory": 0} | {what: by}
+    odd = {"iova": 0, "length": 0, "memory": 0} | {what: 1024}
     with expected:
         check_map(
             mock_device.hwpt,
@@ -92,7 +91,7 @@ def test_memory_is_gone(
 
 
 @rule("pages.check_refs.count")
-@pytest.mark.parametrize("refs", [0, 2, 3, 1 << 31])
+@pytest.mark.parametrize("refs", [0, 2, 1 << 31])
 def test_wrong_count(
     expected: Expectation, iommufd: Context, buffer: Buffer, iova: int, refs: int
 ) -> None:

@@ -4,22 +4,23 @@
 from __future__ import annotations
 
 from errno import EINVAL, ENOENT
-from itertools import permutations
+from itertools import count, permutations
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import raises_errno, rule
+from pytest_iommufd import IoctlError, raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
 
 PLACE = 0x4000_0000
 PAGE = 0x1000
+HELPED = 8
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_device_does_not_come_where_an_area_is_unaligned(
 
 
 @rule("pages.domains.aperture")
-@pytest.mark.parametrize("iova", [0, 0xFF_F800, 0x7FFF_F800, 0x8000_0000], ids=hex)
+@pytest.mark.parametrize("iova", [0xFF_F800, 0x7FFF_F800], ids=hex)
 def test_device_does_not_come_where_an_area_is_out_of_reach(
     expected: Expectation, iommufd: Context, ioas: Ioas, buffer: Buffer, iova: int
 ) -> None:
@@ -110,7 +111,7 @@ def test_device_does_not_come_where_an_area_is_out_of_reach(
 
 @rule("pages.domains.memory_gone")
 @pytest.mark.parametrize("protection", [0, 1], ids=["none", "read_only"])
-@pytest.mark.parametrize("gone", [0, 2, 3])
+@pytest.mark.parametrize("gone", [0, 3])
 def test_device_does_not_come_where_memory_cannot_be_pinned(
     expected: Expectation,
     iommufd: Context,
@@ -150,6 +151,56 @@ def test_second_hwpt_that_is_refused_leaves_the_first(
     check_refs(iommufd, buffer, buffer.size, 1)
 
 
+def each_failure(call: Callable[[int], object]) -> Iterator[bool]:
+    """Make a call with each point of it failing in turn; yields whether it failed all the same."""
+    held = 0
+    for nth in count(1):
+        try:
+            call(nth)
+        except IoctlError:
+            held = 0
+            yield True
+        else:
+            held += 1
+            yield False
+        # some failures are helped; after so many in a row there are no more points
+        if held == HELPED:
+            return
+
+
+@rule("pages.domains.map_without_memory")
+def test_map_fails_in_the_middle(
+    hwpts: list[Hwpt], memory_limit: Callable[[int], None], ioas: Ioas, buffer: Buffer
+) -> None:
+    memory_limit(16)
+    size = 3 * PAGE
+    for failed in each_failure(lambda nth: ioas.map(buffer, size, iova=PLACE, fail_nth=nth)):
+        check_refs(ioas.context, buffer, size, int(not failed))
+        assert ioas.unmap_all() == (0 if failed else size)
+    ioas.map(buffer, size, iova=PLACE)
+    for hwpt in hwpts:
+        check_map(hwpt, PLACE, buffer, size)
+
+
+@rule("pages.domains.second_without_memory")
+def test_second_hwpt_fails_in_the_middle(
+    iommufd: Context, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
+) -> None:
+    places = [PLACE, PLACE + 2 * buffer.size]
+    for place in places:
+        ioas.map(buffer, iova=place)
+
+    def make(nth: int) -> None:
+        iommufd.hwpt_alloc(mock_device, ioas, fail_nth=nth).destroy()
+
+    assert True in list(each_failure(make))
+    for place in places:
+        check_map(mock_device.hwpt, place, buffer, buffer.size)
+    check_refs(iommufd, buffer, buffer.size, 2)
+    assert ioas.unmap_all() == 2 * buffer.size
+    check_refs(iommufd, buffer, buffer.size, 0)
+
+
 @rule("pages.overlap.mapped_twice")
 def test_memory_mapped_twice_is_pinned_twice(
     mock_device: MockDevice, ioas: Ioas, buffer: Buffer
@@ -164,12 +215,12 @@ def test_memory_mapped_twice_is_pinned_twice(
 
 
 @rule("pages.overlap.copies")
-@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
 def test_copies_share_their_pages(
     mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, order: tuple[int, ...]
 ) -> None:
     source = other_ioas.map(buffer)
-    parts = ((0, 4), (2, 4), (3, 2), (0, 8))
+    parts = ((0, 4), (2, 4), (0, 8))
     placed = [ioas.copy(other_ioas, source + s * PAGE, n * PAGE) for s, n in parts]
     for number, gone in enumerate(order):
         ioas.unmap(placed[gone], parts[gone][1] * PAGE)
@@ -197,9 +248,7 @@ def test_pages_are_pinned_once_for_two_ioases(
 
 
 @rule("pages.access.device_goes")
-@pytest.mark.parametrize(
-    "spans", [[(0, 1)], [(2, 3)], [(5, 11)], [(1, 2), (4, 2)], [(0, 4), (2, 4), (15, 1)]], ids=str
-)
+@pytest.mark.parametrize("spans", [[(0, 1)], [(5, 11)], [(0, 4), (2, 4), (15, 1)]], ids=str)
 def test_pinned_pages_stay_when_the_device_goes(
     mock_device: MockDevice, ioas: Ioas, buffer: Buffer, spans: list[tuple[int, int]]
 ) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 PLACE = 0x4000_0000
 PAGE = 0x1000
-# one page, one and a half, two, some
-LIMITS = pytest.mark.parametrize("size", [12, 16, 24, 100])
+# one page, two, some
+LIMITS = pytest.mark.parametrize("size", [16, 24, 100])
 
 
 @rule("pages.temp_limit.too_small")
@@ -85,8 +85,8 @@ def test_map_huge_pages_in_small_steps(
 
 
 @rule("pages.temp_limit.fails")
-@LIMITS
-@pytest.mark.parametrize("gone", [0, 1, 2, 9, 15])
+@pytest.mark.parametrize("size", [16, 24])
+@pytest.mark.parametrize("gone", [0, 1, 15])
 def test_failure_between_two_steps(
     memory_limit: Callable[[int], None],
     iommufd: Context,
@@ -108,8 +108,8 @@ def test_failure_between_two_steps(
 
 
 @rule("pages.temp_limit.attach_fails")
-@LIMITS
-@pytest.mark.parametrize("gone", [0, 1, 2, 9, 15])
+@pytest.mark.parametrize("size", [16, 24])
+@pytest.mark.parametrize("gone", [0, 1, 15])
 def test_failure_of_a_device_between_two_steps(
     memory_limit: Callable[[int], None],
     iommufd: Context,

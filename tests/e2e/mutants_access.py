@@ -5,6 +5,7 @@ from mutant import Mutant
 
 DEVICE, PAGES, TABLE = "device.c", "pages.c", "io_pagetable.c"
 # comments before the definitions name them, too
+CHANGE = "iommufd_access_change_ioas"
 PIN, RW = r"iommufd_access_pin_pages\(struct", r"iommufd_access_rw\(struct"
 # fmt: off
 MUTANTS = (
@@ -26,7 +27,23 @@ MUTANTS = (
     Mutant("rw_hole", "if (!iopt_area_contig_done(&iter))", "if (0)", "rw.not_mapped", RW,
            file=DEVICE),
     Mutant("holds", "refcount_inc(&new_ioas->obj.users);", "", "create.holds replace.moves",
-           "iommufd_access_change_ioas", file=DEVICE),
+           CHANGE, file=DEVICE),
+    Mutant("refused", "access->ioas = cur_ioas; return rc;", "return rc;", "replace.refused_stays",
+           CHANGE, file=DEVICE),
+    Mutant("moving", "access->ioas = NULL;", "", "replace.meanwhile", CHANGE, file=DEVICE),
+    Mutant("pin_prevented", "area->prevent_access ||", "", "pin.being_unmapped", PIN, file=DEVICE),
+    Mutant("prevents", "area->prevent_access = true;", "", "pin.being_unmapped",
+           "iopt_unmap_iova_range", file=TABLE),
+    Mutant("unfinished", "if (!iter->area->pages) { iter->area = NULL; return NULL; }", "",
+           "pin.being_mapped", "iopt_area_contig_init", file=TABLE),
+    # who pins the same range once more shares the first one's record; it might have its own
+    Mutant("shared_users", "access->users++;", "", "pin.shared", "iopt_area_add_access",
+           file=PAGES),
+    Mutant("shared_pages",
+           "iopt_pages_fill_from_xarray(pages, start_index, last_index, out_pages);", ";",
+           "pin.shared", "iopt_area_add_access", file=PAGES),
+    Mutant("last_user", "if (access->users) goto out_unlock;", "", "pin.shared pin.unmap_all",
+           "void iopt_area_remove_access", file=PAGES),
     Mutant("alignment", "new_iova_alignment = max_t(unsigned long, access->iova_alignment,"
            " new_iova_alignment);", ";", "pinning.alignment pinning.unaligned_map",
            "iopt_calculate_iova_alignment", file=TABLE),

@@ -9,7 +9,7 @@ MAP_FILE, CHANGE = "iommufd_ioas_map_file", "iommufd_ioas_change_process"
 RANGES, ALLOW = "iommufd_ioas_iova_ranges", "iommufd_ioas_allow_iovas"
 LOAD, RLIMIT = "iommufd_ioas_load_iovas", "iommufd_option_rlimit_mode"
 CHECK, ALLOC, INSERT = "iopt_check_iova", "iopt_alloc_iova", "iopt_insert_area"
-RANGE, PAGES = "iopt_unmap_iova_range", "iopt_get_pages"
+RANGE, PAGES, FITS = "iopt_unmap_iova_range", "iopt_get_pages", "__alloc_iova_check_range"
 # fmt: off
 MUTANTS = (
     # arguments, in ioas.c
@@ -55,6 +55,12 @@ MUTANTS = (
            "change_process.moves change_process.limit", CHANGE, "7.3", IOAS),
     Mutant("change_count_twice", "pages->last_npinned = 0;", "", "change_process.copies", CHANGE,
            "7.3", IOAS),
+    Mutant("change_restored", "area->pages->last_npinned = area->pages->npinned;", ";",
+           "change_process.limit_restored", CHANGE, "7.3", IOAS),
+    Mutant("change_user", "return (pages->source_user != current_user()) ||", "return 0 ||",
+           "change_process.other_user", "need_charge_update", "7.3", IOAS),
+    Mutant("change_unfinished", "if (!area->pages) { rc = -EBUSY; goto out; }", "",
+           "change_process.being_mapped", CHANGE, "7.3", IOAS),
     Mutant("rlimit_object", "if (cmd->object_id)", "if (0)", "option.rlimit_mode.object_id",
            RLIMIT, file=IOAS),
     Mutant("rlimit_privilege", "if (!capable(CAP_SYS_RESOURCE))", "if (0)",
@@ -66,6 +72,9 @@ MUTANTS = (
     # where things may be, in io_pagetable.c
     Mutant("iova_aligned", "if ((iova & (iopt->iova_alignment - 1)))", "if (0)",
            "option.huge_pages.then_unaligned", CHECK, file=TABLE),
+    # without it iopt_insert_area() gives the same errno, but only where nothing is in the way
+    Mutant("iova_wraps", "if (check_add_overflow(iova, length - 1, &last)) return -EOVERFLOW;",
+           "last = iova + length - 1;", "map.iova_wraps_first", CHECK, file=TABLE),
     Mutant("iova_reserved", "if (iopt_reserved_iter_first(iopt, iova, last))", "if (0)",
            "map.reserved_iova", CHECK, file=TABLE),
     Mutant("iova_occupied", "if (iopt_area_iter_first(iopt, iova, last))", "if (0)",
@@ -74,6 +83,14 @@ MUTANTS = (
            file=TABLE),
     Mutant("automatic_aligned", "if (iova_alignment < iopt->iova_alignment)", "if (0)",
            "map.unaligned_automatic", ALLOC, file=TABLE),
+    Mutant("automatic_wraps",
+           "if (check_add_overflow(*start, iova_alignment - 1, &aligned_start)) return false;",
+           "aligned_start = *start + iova_alignment - 1;", "map.no_aligned_room_at_the_end",
+           FITS, "7.3", TABLE),
+    Mutant("automatic_behind", "aligned_start >= last ||", "", "map.automatic_hole", FITS,
+           file=TABLE),
+    Mutant("automatic_most_aligned", "iova_alignment = max_alignment;", ";",
+           "map.automatic_alignment_of_a_huge_page", ALLOC, file=TABLE),
     Mutant("automatic_room", "if (!__alloc_iova_check_used(&allowed_span, length,"
            " iova_alignment, page_offset)) continue;", "", "map.no_room allow.too_small", ALLOC,
            file=TABLE),
@@ -87,10 +104,21 @@ MUTANTS = (
            "iopt_map_file_pages", "7.3", TABLE),
     Mutant("copy_length", "if (!length) return -EINVAL;", "", "copy.length_zero", PAGES,
            file=TABLE),
+    Mutant("copy_wraps", "if (check_add_overflow(iova, length - 1, &last_iova)) return -EOVERFLOW;",
+           "last_iova = iova + length - 1;", "copy.source_wraps", PAGES, file=TABLE),
     Mutant("copy_hole", "if (!iopt_area_contig_done(&iter))", "if (0)", "copy.hole", PAGES,
            file=TABLE),
     Mutant("contiguous", "iter->cur_iova != iopt_area_iova(iter->area) ||", "", "copy.hole",
            "iopt_area_contig_next", file=TABLE),
+    Mutant("unfinished", "if (!iter->area->pages) { iter->area = NULL; return NULL; }", "",
+           "copy.being_mapped", "iopt_area_contig_init", file=TABLE),
+    Mutant("unmap_wraps",
+           "if (check_add_overflow(iova, length - 1, &iova_last)) return -EOVERFLOW;",
+           "iova_last = iova + length - 1;", "unmap.wraps", "int iopt_unmap_iova", file=TABLE),
+    Mutant("unmap_length", "if (!length) return -EINVAL;", "", "unmap.length_zero",
+           "int iopt_unmap_iova", file=TABLE),
+    Mutant("unmap_unfinished", "if (!area->pages) { rc = -EBUSY; goto out_unlock_iova; }", "",
+           "unmap.being_mapped", RANGE, file=TABLE),
     Mutant("unmap_splits", "if (area_first < start || area_last > last)", "if (0)",
            "unmap.splits unmap.splits_later", RANGE, file=TABLE),
     Mutant("allow_in_use", "if (iopt_reserved_iter_first(iopt, allowed->node.start,"

@@ -5,6 +5,7 @@ from mutant import Mutant
 
 PAGES, TABLE = "pages.c", "io_pagetable.c"
 PIN, FILL, FILL_ALL = "pfn_reader_user_pin", "iopt_area_fill_domain", "iopt_area_fill_domains"
+UNFILL = "__iopt_area_unfill_domain"
 ATTACH, ALIGNED = "iopt_table_add_domain", "iopt_check_iova_alignment"
 # fmt: off
 MUTANTS = (
@@ -37,7 +38,20 @@ MUTANTS = (
            "align.each", "batch_to_domain", file=PAGES),
     Mutant("partly_pinned", "pfn_reader_release_pins(&pfns);", "", "temp_limit.fails", FILL_ALL,
            file=PAGES),
-    # io_pagetable.c: devices that come and go
+    # pages.c: pages that areas and accesses share
+    Mutant("other_areas", "if (span.is_used)", "if (span.is_used == 2)",
+           "overlap.copies overlap.other_ioas account.once", UNFILL, file=PAGES),
+    Mutant("accesses", "if (span.is_used)", "if (span.is_used == 1)", "access.device_goes", UNFILL,
+           file=PAGES),
+    Mutant("unmapped_before_unpinned", "if (domain == area->storage_domain) continue;", "",
+           "overlap.mapped_twice", "void iopt_area_unfill_domains", file=PAGES),
+    Mutant("unpinned_by_the_last", "if (unmap_index != area->iopt->next_domain_id - 1)",
+           "if (unmap_index != 0)", "domains.map_without_memory", "int iopt_area_fill_domains",
+           file=PAGES),
+    Mutant("unmapped_in_part", "if (unmap_index < index)", "if (unmap_index <= index)",
+           "domains.map_without_memory", "int iopt_area_fill_domains", file=PAGES),
+    # io_pagetable.c: devices that come and go. Which HWPT an area's pages are read from, of those
+    # that are left, makes no difference.
     Mutant("area_iova", "(iopt_area_iova(area) & align_mask) ||", "", "domains.alignment", ALIGNED,
            file=TABLE),
     Mutant("area_length", "(iopt_area_length(area) & align_mask) ||", "", "domains.alignment",
@@ -52,5 +66,13 @@ MUTANTS = (
            "domains.memory_gone", ATTACH, file=TABLE),
     Mutant("storage", "if (area->storage_domain == domain)", "if (0)",
            "domains.go_in_any_order", "iopt_unfill_domain", file=TABLE),
+    Mutant("storage_kept", "if (iopt->next_domain_id == 0) {", "if (1) {",
+           "domains.second_without_memory", "iopt_fill_domain", file=TABLE),
+    Mutant("storage_given_up", "if (iopt->next_domain_id == 0) {", "if (0) {",
+           "domains.memory_gone", "iopt_fill_domain", file=TABLE),
+    Mutant("refused_part", "if (area == end_area) break;", "", "domains.memory_gone",
+           "iopt_fill_domain", file=TABLE),
+    Mutant("first_of_the_rest", "if (index != iopt->next_domain_id)", "if (0)",
+           "domains.go_in_any_order", "iopt_table_remove_domain", file=TABLE),
 )
 # fmt: on

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Accesses in the middle of a call of another thread.
+
+While ACCESS_PAGES compares pages it holds the access's own lock: the driver cannot unpin then, and
+who waits for that stays in the middle.
+"""
+
+from __future__ import annotations
+
+from errno import EBADE
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import rule
+from pytest_iommufd.iommufd.checks import check_refs
+from pytest_iommufd.iommufd.meanwhile import Request, meanwhile
+from pytest_iommufd.uapi import errno_number
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd import Buffer, Ioas, MockDevice
+    from pytest_iommufd.iommufd.access import Access
+    from pytest_iommufd.iommufd.uffd import FaultingPage
+    from pytest_iommufd.rules.expectation import Expectation
+
+PLACE = 0x4000_0000
+pytestmark = pytest.mark.no_fail_nth("threads make the calls, not the test itself")
+
+
+def operation(access: Access, name: str, **fields: Any) -> Request:
+    """Return an operation of iommufd_test on an access."""
+    op = getattr(access.context.uapi, f"IOMMU_TEST_OP_{name.upper()}")
+    return "IOMMU_TEST_CMD", {"op": op, "id": access.fd, name: fields}
+
+
+def pin(access: Access, uptr: int = 0) -> Request:
+    """Return ACCESS_PAGES of the first page that is mapped."""
+    return operation(access, "access_pages", iova=PLACE, length=0x1000, uptr=uptr)
+
+
+def read(access: Access) -> Request:
+    """Return ACCESS_RW of a byte."""
+    at = access.context.put(b"\0")
+    return operation(access, "access_rw", iova=PLACE, length=1, uptr=at)
+
+
+@rule("access.pin.being_mapped")
+def test_while_it_is_mapped(
+    expected: Expectation,
+    mock_device: MockDevice,
+    ioas: Ioas,
+    access: Access,
+    faulting_page: FaultingPage,
+) -> None:
+    assert mock_device.id
+    fields = {"user_va": faulting_page.address, "length": 0x1000, "iova": PLACE}
+    mapping: Request = ("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": 7} | fields)
+    errnos = meanwhile(ioas.context, faulting_page, mapping, pin(access), read(access))
+    assert errnos == [0, *[errno_number(expected.result)] * 2]
+    access.unpin(access.pin(PLACE, 0x1000, faulting_page.address))
+    ioas.unmap_all()
+
+
+@rule("access.pin.being_unmapped")
+def test_while_it_is_unmapped(
+    expected: Expectation,
+    ioas: Ioas,
+    buffer: Buffer,
+    access: Access,
+    area: int,
+    faulting_page: FaultingPage,
+) -> None:
+    other = ioas.create_access(pin=True)
+    unmapping: Request = (
+        "IOMMU_IOAS_UNMAP",
+        {"ioas_id": ioas, "iova": area, "length": buffer.size},
+    )
+    stopped = pin(access, faulting_page.address)
+    errnos = meanwhile(ioas.context, faulting_page, stopped, pin(other), waiting=unmapping)
+    assert errnos == [EBADE, errno_number(expected.result), 0]
+    check_refs(ioas.context, buffer, buffer.size, 0)
+
+
+@rule("access.replace.meanwhile")
+def test_while_it_moves(
+    expected: Expectation,
+    ioas: Ioas,
+    other_ioas: Ioas,
+    buffer: Buffer,
+    access: Access,
+    area: int,
+    faulting_page: FaultingPage,
+) -> None:
+    moving = operation(access, "access_replace_ioas", ioas_id=other_ioas.id)
+    stopped = pin(access, faulting_page.address)
+    errnos = meanwhile(ioas.context, faulting_page, stopped, read(access), waiting=moving)
+    assert errnos == [EBADE, errno_number(expected.result), 0]
+    other_ioas.map(buffer, iova=area)
+    access.unpin(access.pin(area, 0x1000, buffer))

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What can be done with an area while another thread still maps it: its memory is being pinned."""
+
+from __future__ import annotations
+
+from errno import EBUSY
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_iommufd import rule
+from pytest_iommufd.iommufd.checks import check_map
+from pytest_iommufd.iommufd.meanwhile import Request, meanwhile
+from pytest_iommufd.uapi import errno_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.iommufd import Ioas, MockDevice
+    from pytest_iommufd.iommufd.uffd import FaultingPage
+    from pytest_iommufd.rules.expectation import Expectation
+
+LAST = (1 << 64) - 1
+PLACE = 0x4000_0000
+pytestmark = pytest.mark.no_fail_nth("threads make the calls, not the test itself")
+
+
+@pytest.fixture
+def while_mapping(
+    mock_device: MockDevice, ioas: Ioas, faulting_page: FaultingPage, page_size: int
+) -> Callable[..., list[int]]:
+    """Makes ioctls while a page is being mapped, and returns their errnos."""
+
+    def make(*others: Request) -> list[int]:
+        fields = {"user_va": faulting_page.address, "length": page_size, "iova": PLACE}
+        request: Request = ("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": 7} | fields)
+        mapped, *errnos = meanwhile(ioas.context, faulting_page, request, *others)
+        assert mapped == 0
+        check_map(mock_device.hwpt, PLACE, faulting_page.address, page_size)
+        assert ioas.unmap_all() == page_size
+        return errnos
+
+    return make
+
+
+@rule("ioas.unmap.being_mapped")
+def test_unmap(expected: Expectation, while_mapping: Callable[..., list[int]], ioas: Ioas) -> None:
+    ranges = ({"iova": PLACE, "length": 0x1000}, {"iova": 0, "length": LAST})
+    requests = [("IOMMU_IOAS_UNMAP", {"ioas_id": ioas} | part) for part in ranges]
+    assert while_mapping(*requests) == [errno_number(expected.result)] * 2
+
+
+@rule("ioas.map.being_mapped")
+def test_map(expected: Expectation, while_mapping: Callable[..., list[int]], ioas: Ioas) -> None:
+    fields = {"ioas_id": ioas, "flags": 7, "length": 0x1000, "iova": PLACE}
+    assert while_mapping(("IOMMU_IOAS_MAP", fields)) == [errno_number(expected.result)]
+
+
+@rule("ioas.copy.being_mapped")
+def test_copy(
+    expected: Expectation, while_mapping: Callable[..., list[int]], ioas: Ioas, other_ioas: Ioas
+) -> None:
+    fields: dict[str, Any] = {"src_ioas_id": ioas, "dst_ioas_id": other_ioas, "flags": 6}
+    fields |= {"src_iova": PLACE, "length": 0x1000}
+    assert while_mapping(("IOMMU_IOAS_COPY", fields)) == [errno_number(expected.result)]
+
+
+@rule("ioas.change_process.being_mapped")
+def test_change_process(expected: Expectation, while_mapping: Callable[..., list[int]]) -> None:
+    assert errno_number(expected.result) == EBUSY
+    assert while_mapping(("IOMMU_IOAS_CHANGE_PROCESS", {})) == [EBUSY]
