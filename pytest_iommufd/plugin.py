@@ -14,6 +14,7 @@ import pytest
 
 from pytest_iommufd import hookspec
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.hwpt_types import shipped
 from pytest_iommufd.hwpt_types.registry import declared
 from pytest_iommufd.kernel.cache import default_root
 from pytest_iommufd.kernel.progress import Silent
@@ -45,7 +46,6 @@ pytest_plugins = [
     "pytest_iommufd.fixtures.nesting",
     "pytest_iommufd.fixtures.rules",
     "pytest_iommufd.fixtures.injection",
-    "pytest_iommufd.hwpt_types.shipped",
     "pytest_iommufd.injection",
     "pytest_iommufd.reports.coverage",
 ]
@@ -128,6 +128,7 @@ def pytest_configure(config: pytest.Config) -> None:
         boot_seconds=config.getoption("--iommufd-boot-deadline"),
         call_seconds=config.getoption("--iommufd-call-deadline"),
     )
+    config.pluginmanager.register(shipped, "iommufd-hwpt-types")
     config.stash[LAB] = Lab(settings, Silent() if _is_worker(config) else None)
     config.add_cleanup(config.stash[LAB].close)
     if not _is_worker(config):

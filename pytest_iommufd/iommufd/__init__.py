@@ -22,5 +22,3 @@ __all__ = [
     "Viommu",
     "raises_errno",
 ]
-
-HwptType = HwptData  # TODO rename in suites

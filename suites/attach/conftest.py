@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.uapi import Uapi
 
 # Below the mock aperture.
@@ -90,7 +90,7 @@ def nested_pasid_hwpt(
     iommufd: Context,
     ioas: Ioas,
     mock_devices: Callable[..., MockDevice],
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
 ) -> Hwpt:
     """A nested HWPT for PASIDs."""

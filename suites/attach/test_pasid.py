@@ -14,7 +14,7 @@ from pytest_iommufd.iommufd import MockDevice
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptType, Ioas, Viommu
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptData, Ioas, Viommu
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
@@ -286,7 +286,7 @@ def test_devices_have_pasids_of_their_own(
 
 @rule("attach.pasid.viommu")
 def test_attach_to_a_hwpt_of_a_viommu(
-    iommufd: Context, pasids: MockDevice, viommu: Viommu, hwpt_type: HwptType, uapi: Uapi
+    iommufd: Context, pasids: MockDevice, viommu: Viommu, hwpt_type: HwptData, uapi: Uapi
 ) -> None:
     flags = uapi.IOMMU_HWPT_ALLOC_PASID
     made = iommufd.hwpt_alloc(pasids, viommu, hwpt_type.valid(), flags=flags)
@@ -302,7 +302,7 @@ def test_attach_to_a_hwpt_with_a_fault_queue(
     pasids: MockDevice,
     pasid_hwpt: Hwpt,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     fault_queue: FaultQueue,
     uapi: Uapi,
 ) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         Context,
         FaultQueue,
         Hwpt,
-        HwptType,
+        HwptData,
         Ioas,
         MockDevice,
         Viommu,
@@ -60,7 +60,7 @@ def fault_hwpt(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     fault_queue: FaultQueue,
     uapi: Uapi,
 ) -> Hwpt:

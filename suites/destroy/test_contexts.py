@@ -11,7 +11,7 @@ from pytest_iommufd import rule
 from pytest_iommufd.iommufd.checks import check_refs
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, FaultQueue, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Buffer, Context, FaultQueue, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.iommufd.object import IommufdObject
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
@@ -63,7 +63,7 @@ def test_close_unpins(
 
 @rule("destroy.close.depth")
 def test_close_a_chain(
-    iommufd: Context, other_iommufd: Context, buffer: Buffer, hwpt_type: HwptType, uapi: Uapi
+    iommufd: Context, other_iommufd: Context, buffer: Buffer, hwpt_type: HwptData, uapi: Uapi
 ) -> None:
     spare = [iommufd.ioas_alloc() for _ in range(20)]
     ioas = iommufd.ioas_alloc()
@@ -81,7 +81,7 @@ def test_close_a_chain(
 
 @rule("destroy.close.depth")
 def test_close_a_chain_the_other_way(
-    iommufd: Context, other_iommufd: Context, buffer: Buffer, hwpt_type: HwptType, uapi: Uapi
+    iommufd: Context, other_iommufd: Context, buffer: Buffer, hwpt_type: HwptData, uapi: Uapi
 ) -> None:
     ioas = iommufd.ioas_alloc()
     device = iommufd.mock_device(ioas)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         Context,
         FaultQueue,
         Hwpt,
-        HwptType,
+        HwptData,
         Ioas,
         MockDevice,
         Viommu,
@@ -222,7 +222,7 @@ def test_held_by_several(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     nested = [iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid()) for _ in range(3)]
     holders: list[IommufdObject] = [*nested, iommufd.mock_device(parent_hwpt)]
@@ -253,7 +253,7 @@ def test_refused_calls_hold_nothing(
 
 
 def _during_alloc(
-    iommufd: Context, device: int, pt: int, hwpt_type: HwptType, target: int
+    iommufd: Context, device: int, pt: int, hwpt_type: HwptData, target: int
 ) -> tuple[int, int]:
     """Destroy something while a nested HWPT is being made; returns the errnos of both calls.
 
@@ -287,7 +287,7 @@ def test_used_by_a_call(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     made, gone = _during_alloc(iommufd, mock_device.id, parent_hwpt.id, hwpt_type, parent_hwpt.id)
     with expected:

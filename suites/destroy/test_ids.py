@@ -15,7 +15,7 @@ from pytest_iommufd.iommufd.uffd import FaultingPage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptType, Ioas, MockDevice, Viommu
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
     from pytest_iommufd.iommufd.object import IommufdObject
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
@@ -164,7 +164,7 @@ def test_object_that_is_not_made_yet(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     page_size: int,
     uapi: Uapi,
 ) -> None:

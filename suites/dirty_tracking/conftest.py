@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.uapi import Uapi
 
 PAGE = 4096
@@ -157,7 +157,7 @@ def tracked_huge(
     ioas: Ioas,
     other_ioas: Ioas,
     huge_buffer: Buffer,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     bitmap: Buffer,
     base: int,
     uapi: Uapi,

@@ -13,7 +13,7 @@ from pytest_iommufd import IoctlError, rule
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_iommufd.iommufd import Buffer, Context, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Buffer, Context, HwptData, Ioas, MockDevice
     from pytest_iommufd.uapi import Uapi
 
 pytestmark = pytest.mark.fail_nth
@@ -132,7 +132,7 @@ def test_viommu(
     ioas: Ioas,
     mock_devices: Callable[..., MockDevice],
     memory: Buffer,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
     request: pytest.FixtureRequest,
 ) -> None:

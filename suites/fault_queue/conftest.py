@@ -13,7 +13,7 @@ from pytest_iommufd.iommufd import IoctlError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptType, MockDevice
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptData, MockDevice
     from pytest_iommufd.iommufd.eventfile import EventFile
     from pytest_iommufd.uapi import Struct, Uapi
 
@@ -28,7 +28,7 @@ def answer(*cookies: int, code: int = SUCCESS) -> bytes:
 
 @pytest.fixture
 def iopf_hwpts(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType, uapi: Uapi
+    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData, uapi: Uapi
 ) -> Callable[[FaultQueue], Hwpt]:
     """Makes a nested HWPT whose faults go to a queue."""
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd import IoctlError, absent
-from pytest_iommufd.iommufd import HwptType
+from pytest_iommufd.iommufd import HwptData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,9 +125,9 @@ class Objects:
         return self.context.hwpt_alloc(self.device, self.ioas, flags=flags)
 
     @property
-    def hwpt_type(self) -> HwptType:
+    def hwpt_type(self) -> HwptData:
         """The data of nested HWPTs."""
-        return HwptType(self.uapi, "IOMMU_HWPT_DATA_SELFTEST", "iommu_hwpt_selftest", {"iotlb": 7})
+        return HwptData(self.uapi, "IOMMU_HWPT_DATA_SELFTEST", "iommu_hwpt_selftest", {"iotlb": 7})
 
     @cached_property
     def nested_hwpt(self) -> Hwpt:

@@ -12,7 +12,7 @@ from pytest_iommufd import rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
@@ -75,7 +75,7 @@ def test_two_errors_with_a_parent(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     resolved: Callable[[dict[str, Any]], dict[str, Any]],
     wrong: dict[str, Any],
 ) -> None:
@@ -104,7 +104,7 @@ def test_error_and_a_struct_that_cannot_be_written(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
     type_field: str,
     readonly: Callable[[bytes], int],

@@ -18,7 +18,7 @@ from pytest_iommufd.machine.splat import find_splats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.machine import Machine
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
@@ -95,7 +95,7 @@ def test_type_without_length(
     expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     buffer: Buffer,
     pt: str,
     request: pytest.FixtureRequest,
@@ -161,7 +161,7 @@ def test_type_of_another_driver(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     for data_type in OTHER_TYPES:
         with expected:
@@ -175,7 +175,7 @@ def test_type_of_another_driver_is_no_bug(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     machine: Machine,
 ) -> None:
     data, before = UserData(OTHER_TYPES[0], hwpt_type.valid().content), len(machine.log)
@@ -193,7 +193,7 @@ def test_type_of_another_driver_is_no_bug(
 @rule("hwpt_alloc.data.nested.reaches_driver")
 @pytest.mark.parametrize("value", [1, 0xFFFF_FFFF], ids=hex)
 def test_data_reaches_the_driver(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType, value: int
+    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData, value: int
 ) -> None:
     made = iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(iotlb=value))
     made.check_iotlb(0, value)
@@ -208,7 +208,7 @@ def test_data_is_too_short(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     length: int,
 ) -> None:
     data = hwpt_type.valid(iotlb=0x0403_0201)
@@ -220,7 +220,7 @@ def test_data_is_too_short(
 
 @rule("hwpt_alloc.data.nested.first_version")
 def test_data_of_the_first_version(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType
+    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData
 ) -> None:
     data = hwpt_type.valid(iotlb=4)
     iommufd.hwpt_alloc(mock_device, parent_hwpt, data, data_len=4).check_iotlb(0, 4)
@@ -234,7 +234,7 @@ def test_data_up_to_the_struct_as_known(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     length: int,
     fill: int,
 ) -> None:
@@ -253,7 +253,7 @@ def test_data_is_too_long(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     extra: int,
 ) -> None:
     data = hwpt_type.valid(iotlb=extra)
@@ -272,7 +272,7 @@ def test_data_is_too_long_and_has_a_bit_set_there(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     length: int,
 ) -> None:
     content = hwpt_type.valid().content.ljust(length - 1, b"\0") + b"\1"
@@ -287,7 +287,7 @@ def test_data_is_longer_than_its_own_struct_only(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     extra: int,
 ) -> None:
     content = hwpt_type.valid().content + b"\xff" * extra
@@ -302,7 +302,7 @@ def test_data_of_megabytes(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     buffers: Callable[..., Buffer],
 ) -> None:
     zeroes = buffers(4 << 20)
@@ -318,7 +318,7 @@ def test_data_of_gigabytes(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     page_before_hole: Buffer,
     length: int,
 ) -> None:
@@ -336,7 +336,7 @@ def test_data_cannot_be_read(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     unmapped: int,
     where: str,
 ) -> None:
@@ -353,7 +353,7 @@ def test_data_straddles_into_what_cannot_be_read(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     page_before_hole: Buffer,
     readable: int,
 ) -> None:
@@ -367,7 +367,7 @@ def test_data_is_not_read_beyond_its_length(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     page_before_hole: Buffer,
 ) -> None:
     data = hwpt_type.valid(iotlb=6)
@@ -381,7 +381,7 @@ def test_data_may_be_readonly(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     readonly: Callable[[bytes], int],
 ) -> None:
     data = hwpt_type.valid(iotlb=7)
@@ -395,7 +395,7 @@ def test_data_need_not_be_aligned(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     buffer: Buffer,
     offset: int,
 ) -> None:
@@ -409,7 +409,7 @@ def test_data_is_not_written(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     buffer: Buffer,
 ) -> None:
     data = hwpt_type.valid()
@@ -424,7 +424,7 @@ def test_parent_is_held_while_data_is_read(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
     type_field: str,
     page_size: int,
@@ -457,7 +457,7 @@ def test_parent_is_held_while_data_is_read(
 
 @rule("hwpt_alloc.data.nested.leaks_nothing")
 def test_data_is_freed_when_the_pt_id_is_not_found(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, hwpt_type: HwptType
+    expected: Expectation, iommufd: Context, mock_device: MockDevice, hwpt_type: HwptData
 ) -> None:
     def unreclaimable() -> int:
         lines = iommufd.process.read_file("/proc/meminfo").decode().splitlines()
@@ -491,7 +491,7 @@ def test_data_with_an_ioas(
     iommufd: Context,
     mock_device: MockDevice,
     other_ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         made = iommufd.hwpt_alloc(mock_device, other_ioas, UserData(hwpt_type.number, bytes(4)))
@@ -507,7 +507,7 @@ def test_data_up_to_the_struct_as_known_with_an_ioas(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     length: int,
 ) -> None:
     with expected:
@@ -521,7 +521,7 @@ def test_data_is_too_short_with_an_ioas(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     length: int,
 ) -> None:
     with expected:
@@ -535,7 +535,7 @@ def test_data_is_too_long_with_an_ioas(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     length: int,
 ) -> None:
     with expected:
@@ -548,7 +548,7 @@ def test_data_of_gigabytes_with_an_ioas(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     page_before_hole: Buffer,
 ) -> None:
     data = UserData(hwpt_type.number, b"")
@@ -565,7 +565,7 @@ def test_data_cannot_be_read_with_an_ioas(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     page_before_hole: Buffer,
     where: str,
 ) -> None:
@@ -583,7 +583,7 @@ def test_unknown_page_table(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     value: int,
 ) -> None:
     with expected:
@@ -596,7 +596,7 @@ def test_unknown_page_table_in_half_a_field(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     data = hwpt_type.valid(pagetable_type=0x100)
     with expected:
@@ -609,7 +609,7 @@ def test_data_may_be_readonly_with_an_ioas(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     readonly: Callable[[bytes], int],
 ) -> None:
     data = hwpt_type.valid()

@@ -13,7 +13,7 @@ from pytest_iommufd import IoctlError, absent, raises_errno, rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
@@ -29,7 +29,7 @@ OBJECTS = {
 
 @pytest.fixture
 def alloc_nested(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType, uapi: Uapi
+    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData, uapi: Uapi
 ) -> Callable[..., Hwpt]:
     """Makes a nested HWPT with FAULT_ID_VALID and a fault_id."""
 
@@ -58,7 +58,7 @@ def test_nested_hwpt_with_a_fault_queue(
     expected: Expectation,
     alloc_nested: Callable[..., Hwpt],
     fault_queue: FaultQueue,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     made = alloc_nested(fault_queue)
     made.check_iotlb(0, hwpt_type.sample["iotlb"])

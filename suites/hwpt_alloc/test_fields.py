@@ -12,7 +12,7 @@ from pytest_iommufd import rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptType, Ioas, MockDevice, Viommu
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
@@ -35,7 +35,7 @@ def test_reserved_of_a_nested(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), __reserved=1)
@@ -47,7 +47,7 @@ def test_reserved_of_a_viommu(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), __reserved=1)
@@ -112,7 +112,7 @@ def test_only_out_hwpt_id_is_changed(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
     type_field: str,
 ) -> None:

@@ -13,7 +13,7 @@ from pytest_iommufd import absent, rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
@@ -90,7 +90,7 @@ def test_fault_id_valid_without_a_queue_with_a_parent(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
 ) -> None:
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
@@ -104,7 +104,7 @@ def test_unknown_flag_of_a_nested(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     unknown_flag: int,
 ) -> None:
     with expected:
@@ -118,7 +118,7 @@ def test_paging_flag_of_a_nested(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
     name: str,
 ) -> None:
@@ -133,7 +133,7 @@ def test_all_flags_of_a_nested(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=0xFFFF_FFFF)
@@ -223,7 +223,7 @@ def test_pasid_flag_of_a_nested(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
 ) -> None:
     data, flags = hwpt_type.valid(iotlb=8), uapi.IOMMU_HWPT_ALLOC_PASID
@@ -236,7 +236,7 @@ def source(
     iommufd: Context,
     pasid_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
 ) -> tuple[Any, ...]:
     """The pt_id and data of a HWPT of each kind, for the device with PASIDs."""

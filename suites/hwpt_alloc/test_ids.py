@@ -10,7 +10,7 @@ import pytest
 from pytest_iommufd import rule
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
 
 NOTHING = {"zero": 0, "never_used": 9999, "all_ones": 0xFFFF_FFFF}
@@ -73,7 +73,7 @@ def test_dev_id_of_another_type_for_a_nested(
     expected: Expectation,
     iommufd: Context,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     kind: str,
     request: pytest.FixtureRequest,
 ) -> None:
@@ -122,7 +122,7 @@ def test_pt_id_of_a_destroyed_parent(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     parent_hwpt.destroy()
     with expected:
@@ -135,7 +135,7 @@ def test_pt_id_of_the_device(
     expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     *,
     data: bool,
 ) -> None:
@@ -150,7 +150,7 @@ def test_pt_id_of_another_type(
     expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     kind: str,
     request: pytest.FixtureRequest,
     *,
@@ -168,7 +168,7 @@ def test_pt_id_of_another_context(
     iommufd: Context,
     other_iommufd: Context,
     mock_device: MockDevice,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     parent_flags: int,
     kind: str,
 ) -> None:

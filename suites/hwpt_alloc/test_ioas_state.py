@@ -14,7 +14,7 @@ from pytest_iommufd import raises_errno, rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Buffer, Context, HwptData, Ioas, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
@@ -147,7 +147,7 @@ def test_nested_hwpt_needs_nothing_of_the_areas(
     other_ioas: Ioas,
     buffers: Callable[..., Buffer],
     page_size: int,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     parent_flags: int,
 ) -> None:
     parent = iommufd.hwpt_alloc(mock_device, other_ioas, flags=parent_flags)
@@ -195,7 +195,7 @@ def test_huge_page_table_has_another_aperture(
     iommufd: Context,
     mock_device: MockDevice,
     ioas_outside_aperture: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
     flags: int,
 ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         Context,
         FaultQueue,
         Hwpt,
-        HwptType,
+        HwptData,
         Ioas,
         MockDevice,
         UserData,
@@ -82,7 +82,7 @@ def test_chain_is_destroyed_from_its_end(
     iommufd: Context,
     mock_device: MockDevice,
     other_ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     parent_flags: int,
 ) -> None:
     parent = iommufd.hwpt_alloc(mock_device, other_ioas, flags=parent_flags)
@@ -100,7 +100,7 @@ def test_parent_is_held_by_each_child(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     children = [iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid()) for _ in range(3)]
     for child in children:
@@ -140,7 +140,7 @@ def test_hwpt_outlives_its_device(
     mock_devices: Callable[..., MockDevice],
     other_ioas: Ioas,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     device = mock_devices(other_ioas)
     made = iommufd.hwpt_alloc(device, parent_hwpt, hwpt_type.valid(iotlb=1))
@@ -179,7 +179,7 @@ def test_nested_hwpt_whose_id_cannot_be_told_is_undone(
     unwritable: Callable[..., None],
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         unwritable(hwpt_type.valid(), dev_id=mock_device, pt_id=parent_hwpt)
@@ -192,7 +192,7 @@ def test_hwpt_whose_id_cannot_be_told_lets_go_of_its_queue(
     unwritable: Callable[..., None],
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     fault_queue: FaultQueue,
     uapi: Uapi,
 ) -> None:
@@ -228,7 +228,7 @@ def test_nested_hwpt_without_its_queue_is_undone(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
 ) -> None:
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
@@ -259,7 +259,7 @@ def test_nested_hwpt_of_an_unknown_type_is_undone(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), data_type=1)
@@ -272,7 +272,7 @@ def test_nested_hwpt_of_short_data_is_undone(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), data_len=1)
@@ -285,7 +285,7 @@ def test_nested_hwpt_of_unreadable_data_is_undone(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), data_uptr=1)

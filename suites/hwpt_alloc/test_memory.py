@@ -12,7 +12,7 @@ from pytest_iommufd import IoctlError, rule
 from pytest_iommufd.iommufd import Ioas
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptType, MockDevice
+    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptData, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
@@ -28,7 +28,7 @@ def target(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def fields(target: Any, hwpt_type: HwptType, iommufd: Context) -> dict[str, Any]:
+def fields(target: Any, hwpt_type: HwptData, iommufd: Context) -> dict[str, Any]:
     """The fields besides dev_id and pt_id that make a HWPT of the target."""
     if isinstance(target, Ioas):
         return {}
@@ -75,7 +75,7 @@ def test_last_lookup_is_the_fault_queue(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     fault_queue: FaultQueue,
     uapi: Uapi,
 ) -> None:

@@ -21,7 +21,7 @@ from pytest_iommufd.uapi import errno_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptType, Ioas, MockDevice, Viommu
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
     from pytest_iommufd.rules.catalogue import Capability
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
@@ -163,7 +163,7 @@ def check(
 
 
 @pytest.fixture
-def typed(iommufd: Context, hwpt_type: HwptType) -> dict[str, int]:
+def typed(iommufd: Context, hwpt_type: HwptData) -> dict[str, int]:
     """The fields of good data."""
     data = hwpt_type.valid()
     uptr = iommufd.put(data.content)

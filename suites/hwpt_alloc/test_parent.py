@@ -10,7 +10,7 @@ import pytest
 from pytest_iommufd import rule
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
@@ -23,7 +23,7 @@ def test_automatic_hwpt_is_no_parent(
     iommufd: Context,
     mock_device: MockDevice,
     auto_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, auto_hwpt, hwpt_type.valid())
@@ -35,7 +35,7 @@ def test_hwpt_without_nest_parent_is_no_parent(
     expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     kind: str,
     request: pytest.FixtureRequest,
 ) -> None:
@@ -50,7 +50,7 @@ def test_hwpt_for_pasids_is_no_parent(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
 ) -> None:
     wrong = iommufd.hwpt_alloc(mock_device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_PASID)
@@ -64,7 +64,7 @@ def test_nested_hwpt_is_no_parent(
     iommufd: Context,
     mock_device: MockDevice,
     nested_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, nested_hwpt, hwpt_type.valid())
@@ -77,7 +77,7 @@ def test_nested_hwpt_is_no_parent_whatever_the_flags(
     iommufd: Context,
     mock_device: MockDevice,
     nested_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     flags: int,
 ) -> None:
     with expected:
@@ -121,7 +121,7 @@ def test_no_parent_with_a_wrong_flag(
     expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     kind: str,
     flags: int,
     request: pytest.FixtureRequest,
@@ -137,7 +137,7 @@ def test_no_parent_is_found_before_anything_is_made(
     expected: Expectation,
     iommufd: Context,
     mock_device: MockDevice,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     kind: str,
     request: pytest.FixtureRequest,
 ) -> None:

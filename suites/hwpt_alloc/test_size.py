@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Buffer,
         Context,
         FaultQueue,
-        HwptType,
+        HwptData,
         Ioas,
         MockDevice,
     )
@@ -80,7 +80,7 @@ def test_size_of_older_programs(
 @rule("hwpt_alloc.size.without_fault_id")
 @pytest.mark.parametrize("size", [40, 47, 48])
 def test_size_of_a_program_without_fault_id(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType, size: int
+    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData, size: int
 ) -> None:
     data = hwpt_type.valid(iotlb=size)
     iommufd.hwpt_alloc(mock_device, parent_hwpt, data, size=size).check_iotlb(0, size)
@@ -92,7 +92,7 @@ def test_size_cuts_data_len_off(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), size=28)
@@ -104,7 +104,7 @@ def test_size_cuts_inside_a_field(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), size=31)
@@ -116,7 +116,7 @@ def test_size_cuts_data_uptr_off(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), size=32)
@@ -128,7 +128,7 @@ def test_size_cuts_the_upper_half_of_data_uptr_off(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     buffers: Callable[..., Buffer],
     page_size: int,
 ) -> None:
@@ -146,7 +146,7 @@ def test_size_cuts_fault_id_off(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     fault_queue: FaultQueue,
     after_data_uptr: Callable[..., dict[str, Any]],
     uapi: Uapi,
@@ -169,7 +169,7 @@ def test_size_ends_with_fault_id(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     fault_queue: FaultQueue,
     after_data_uptr: Callable[..., dict[str, Any]],
     uapi: Uapi,
@@ -277,7 +277,7 @@ def test_fields_are_where_programs_expect_them(
     iommufd: Context,
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     buffer: Buffer,
 ) -> None:
     data = hwpt_type.valid(iotlb=0x24)

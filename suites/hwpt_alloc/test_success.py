@@ -13,7 +13,7 @@ from pytest_iommufd import raises_errno, rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptType, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
@@ -69,7 +69,7 @@ def test_nest_parent_makes_a_parent(
     iommufd: Context,
     mock_device: MockDevice,
     ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     uapi: Uapi,
 ) -> None:
     with expected:
@@ -126,7 +126,7 @@ def test_device_without_dirty_tracking_gets_a_plain_hwpt(
 
 @rule("hwpt_alloc.nested.plain")
 def test_parent_gives_a_nested_hwpt(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType, uapi: Uapi
+    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData, uapi: Uapi
 ) -> None:
     made = iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(iotlb=0xC0FFEE))
     for entry in range(uapi.MOCK_NESTED_DOMAIN_IOTLB_NUM):
@@ -144,7 +144,7 @@ def test_nested_hwpt_can_be_attached(
 
 @rule("hwpt_alloc.nested.many")
 def test_a_parent_has_many_nested_hwpts(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptType
+    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData
 ) -> None:
     made = [
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(iotlb=value))
@@ -156,7 +156,7 @@ def test_a_parent_has_many_nested_hwpts(
 
 @rule("hwpt_alloc.nested.dirty_parent")
 def test_parent_may_track_dirty_pages(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, hwpt_type: HwptType, uapi: Uapi
+    iommufd: Context, mock_device: MockDevice, ioas: Ioas, hwpt_type: HwptData, uapi: Uapi
 ) -> None:
     flags = uapi.IOMMU_HWPT_ALLOC_NEST_PARENT | uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     parent = iommufd.hwpt_alloc(mock_device, ioas, flags=flags)
@@ -169,7 +169,7 @@ def test_parent_may_be_made_for_another_device(
     mock_devices: Callable[..., MockDevice],
     other_ioas: Ioas,
     parent_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     other = mock_devices(other_ioas)
     iommufd.hwpt_alloc(other, parent_hwpt, hwpt_type.valid(iotlb=3)).check_iotlb(0, 3)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         Context,
         FaultQueue,
         Hwpt,
-        HwptType,
+        HwptData,
         Ioas,
         MockDevice,
         Viommu,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @rule("hwpt_alloc.viommu.plain")
 def test_viommu_gives_a_nested_hwpt(
-    iommufd: Context, mock_device: MockDevice, viommu: Viommu, hwpt_type: HwptType
+    iommufd: Context, mock_device: MockDevice, viommu: Viommu, hwpt_type: HwptData
 ) -> None:
     made = iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(iotlb=0xABC))
     for entry in range(4):
@@ -42,7 +42,7 @@ def test_viommu_gives_a_hwpt_for_another_device(
     mock_devices: Callable[..., MockDevice],
     other_ioas: Ioas,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     other = mock_devices(other_ioas)
     iommufd.hwpt_alloc(other, viommu, hwpt_type.valid(iotlb=2)).check_iotlb(0, 2)
@@ -55,7 +55,7 @@ def test_hwpt_holds_its_viommu(
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     made = iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid())
     for held in (viommu, parent_hwpt):
@@ -90,7 +90,7 @@ def test_viommu_with_a_wrong_flag(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     bit: int,
 ) -> None:
     with expected:
@@ -104,7 +104,7 @@ def test_viommu_with_a_wrong_flag_is_found_before_anything_is_made(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     bit: int,
 ) -> None:
     with expected:
@@ -113,7 +113,7 @@ def test_viommu_with_a_wrong_flag_is_found_before_anything_is_made(
 
 @rule("hwpt_alloc.viommu.alloc_pasid")
 def test_viommu_with_pasid_flag(
-    iommufd: Context, mock_device: MockDevice, viommu: Viommu, hwpt_type: HwptType, uapi: Uapi
+    iommufd: Context, mock_device: MockDevice, viommu: Viommu, hwpt_type: HwptData, uapi: Uapi
 ) -> None:
     data = hwpt_type.valid(iotlb=8)
     iommufd.hwpt_alloc(mock_device, viommu, data, flags=uapi.IOMMU_HWPT_ALLOC_PASID).check_iotlb(
@@ -127,7 +127,7 @@ def test_viommu_with_a_fault_queue(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     fault_queue: FaultQueue,
     uapi: Uapi,
 ) -> None:
@@ -149,7 +149,7 @@ def test_viommu_with_a_wrong_fault_queue(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     ioas: Ioas,
     uapi: Uapi,
     wrong: str,
@@ -173,7 +173,7 @@ def test_viommu_with_a_type_of_another_driver(
 @rule("hwpt_alloc.viommu.data_length")
 @pytest.mark.parametrize("length", [4, 5, 8])
 def test_viommu_with_data_of_each_length(
-    iommufd: Context, mock_device: MockDevice, viommu: Viommu, hwpt_type: HwptType, length: int
+    iommufd: Context, mock_device: MockDevice, viommu: Viommu, hwpt_type: HwptData, length: int
 ) -> None:
     data = UserData(hwpt_type.number, (9).to_bytes(length, "little"))
     iommufd.hwpt_alloc(mock_device, viommu, data).check_iotlb(0, 9)
@@ -186,7 +186,7 @@ def test_viommu_with_data_of_a_wrong_length(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     length: int,
 ) -> None:
     data = UserData(hwpt_type.number, bytes(16))
@@ -201,7 +201,7 @@ def test_viommu_with_data_that_cannot_be_read(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     unmapped: int,
     where: str,
 ) -> None:
@@ -217,7 +217,7 @@ def test_hwpt_of_a_viommu_is_no_parent(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     made = iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid())
     with expected:
@@ -230,7 +230,7 @@ def test_pt_id_of_a_destroyed_viommu(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     viommu.destroy()
     with expected:
@@ -245,7 +245,7 @@ def test_pt_id_of_a_vdevice_whose_device_is_gone(
     vdevice_id: int,
     mock_device: MockDevice,
     other_ioas: Ioas,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     other = mock_devices(other_ioas)
     mock_device.destroy()
@@ -259,7 +259,7 @@ def test_struct_cannot_be_written_with_a_viommu(
     iommufd: Context,
     mock_device: MockDevice,
     viommu: Viommu,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
     buffer: Buffer,
     readonly: Callable[[bytes], int],
     uapi: Uapi,

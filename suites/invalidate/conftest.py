@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptType, MockDevice
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, MockDevice
     from pytest_iommufd.uapi import Uapi
 
 UNKNOWN = 9999
@@ -45,7 +45,7 @@ def invalidate(iommufd: Context, uapi: Uapi) -> Callable[..., int]:
 
 
 @pytest.fixture
-def iotlb(nested_hwpt: Hwpt, hwpt_type: HwptType) -> Callable[..., None]:
+def iotlb(nested_hwpt: Hwpt, hwpt_type: HwptData) -> Callable[..., None]:
     """Checks which IOTLB entries of the nested HWPT were invalidated: `iotlb(0, 2)`."""
 
     def check(*invalidated: int) -> None:

@@ -13,7 +13,7 @@ from .test_call import count_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptType, MockDevice
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, MockDevice
     from pytest_iommufd.rules.expectation import Expectation
 
 ALL, BAD_FLAG, BAD_SLOT = 1, 2, 4
@@ -85,7 +85,7 @@ def test_other_hwpts_are_left_alone(
     mock_device: MockDevice,
     parent_hwpt: Hwpt,
     nested_hwpt: Hwpt,
-    hwpt_type: HwptType,
+    hwpt_type: HwptData,
 ) -> None:
     other = iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid())
     invalidate(nested_hwpt, entry(0, ALL))
@@ -106,7 +106,7 @@ def test_attached_hwpt(
 
 @rule("invalidate.nested.of_a_viommu")
 def test_hwpt_of_a_viommu(
-    invalidate: Callable[..., int], viommu_hwpt: Hwpt, hwpt_type: HwptType
+    invalidate: Callable[..., int], viommu_hwpt: Hwpt, hwpt_type: HwptData
 ) -> None:
     assert invalidate(viommu_hwpt, entry(1)) == 1
     viommu_hwpt.check_iotlb(0, hwpt_type.sample["iotlb"])

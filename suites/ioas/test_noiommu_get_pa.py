@@ -128,3 +128,18 @@ def test_dmabuf_that_was_taken_away(
     ioas.context.test("dmabuf_revoke", dmabuf_revoke={"dmabuf_fd": fd, "revoked": 1})
     with expected:
         get_pa(ioas, iova=base)
+
+
+# ---- where it is only a stub ----
+
+
+@rule("ioas.noiommu_get_pa.not_built")
+@pytest.mark.usefixtures("mock_device")
+def test_not_built(
+    expected: Expectation, get_pa: Callable[..., None], ioas: Ioas, area: int
+) -> None:
+    right: dict[str, Any] = {"ioas": ioas, "iova": area, "length": 0x1000}
+    wrongs = {"flags": 1, "__reserved": 1, "length": 0, "iova": MAX, "ioas": NO_IOAS}
+    for wrong in ({}, *({field: value} for field, value in wrongs.items())):
+        with expected:
+            get_pa(**(right | wrong))

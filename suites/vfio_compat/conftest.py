@@ -101,12 +101,6 @@ def own_page_table(uapi: Uapi) -> bool:
 
 
 @pytest.fixture
-def has_userfaultfd(process: Process) -> bool:
-    """Whether a process can be told of faults that the kernel takes in its memory."""
-    return FaultingPage.supported(process)
-
-
-@pytest.fixture
 def while_mapping(iommufd: Context, ioas: Ioas, page_size: int) -> Callable[..., None]:
     """Makes an ioctl while a map waits for its page: `while_mapping(iova, "IOMMU_...", **fields)`.
 
