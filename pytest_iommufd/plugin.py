@@ -48,6 +48,7 @@ pytest_plugins = [
     "pytest_iommufd.fixtures.injection",
     "pytest_iommufd.injection",
     "pytest_iommufd.reports.coverage",
+    "pytest_iommufd.reproducer.plugin",
 ]
 
 

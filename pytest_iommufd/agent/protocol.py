@@ -44,7 +44,9 @@ class FrameType(enum.IntEnum):
     ERROR = 71
 
 
-class _OpKind(enum.IntEnum):
+class OpKind(enum.IntEnum):
+    """What an op does; ``enum op_kind`` in agent.h."""
+
     SYSCALL = 1
     WRITE = 2
     READ = 3
@@ -100,8 +102,21 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _Op:
-    kind: _OpKind
+class Op:
+    """One op of a program; Program's methods tell what its arguments are.
+
+    Attributes:
+        kind: which of the methods made it.
+        args: the arguments.
+        call: of a system call, its name or number.
+        size: of the others, bytes.
+        blob: the bytes of a write.
+        must: whether the ops after it are not run when it fails.
+        repeat: how often it is called.
+        fail_nth: which fault injection point in it must fail, 0 for none.
+    """
+
+    kind: OpKind
     args: tuple[Argument, ...]
     call: str | int = 0
     size: int = 0
@@ -115,9 +130,14 @@ class _Op:
 class Program:
     """A list of ops that one process runs in one round trip."""
 
-    _ops: list[_Op] = field(default_factory=list)
+    _ops: list[Op] = field(default_factory=list)
 
-    def _add(self, op: _Op) -> Ref:
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """What it consists of."""
+        return tuple(self._ops)
+
+    def _add(self, op: Op) -> Ref:
         self._ops.append(op)
         return Ref(len(self._ops) - 1)
 
@@ -142,20 +162,20 @@ class Program:
             A reference to its return value, for the arguments of later ops.
         """
         return self._add(
-            _Op(_OpKind.SYSCALL, args, call, must=must, repeat=repeat, fail_nth=fail_nth)
+            Op(OpKind.SYSCALL, args, call, must=must, repeat=repeat, fail_nth=fail_nth)
         )
 
     def write(self, where: Argument, data: bytes, *, must: bool = True) -> Ref:
         """Add a write of bytes to the process's memory."""
-        return self._add(_Op(_OpKind.WRITE, (where,), size=len(data), blob=data, must=must))
+        return self._add(Op(OpKind.WRITE, (where,), size=len(data), blob=data, must=must))
 
     def read(self, where: Argument, size: int) -> Ref:
         """Add a read of the process's memory, in bytes; Result.data has them."""
-        return self._add(_Op(_OpKind.READ, (where,), size=size))
+        return self._add(Op(OpKind.READ, (where,), size=size))
 
     def copy(self, to: Argument, source: Argument, size: int) -> Ref:
         """Add a copy in the process's memory, in bytes."""
-        return self._add(_Op(_OpKind.COPY, (to, source), size=size, must=True))
+        return self._add(Op(OpKind.COPY, (to, source), size=size, must=True))
 
     def encode(self, numbers: Mapping[str, int]) -> bytes:
         """Make the bytes that the agent reads.
@@ -169,7 +189,7 @@ class Program:
         parts = [struct.pack("<II", len(self._ops), 0)]
         for op in self._ops:
             aux = op.size
-            if op.kind is _OpKind.SYSCALL:
+            if op.kind is OpKind.SYSCALL:
                 aux = op.call if isinstance(op.call, int) else _number(op.call, numbers)
             parts.append(
                 _OP.pack(op.kind, len(op.args), _MUST * op.must, aux, op.repeat, op.fail_nth)
@@ -207,8 +227,8 @@ def _number(name: str, numbers: Mapping[str, int]) -> int:
         ) from None
 
 
-def _result(op: _Op, ret: int, errno: int, ns: int, extra: bytes) -> Result:
-    if op.kind is not _OpKind.SYSCALL:
+def _result(op: Op, ret: int, errno: int, ns: int, extra: bytes) -> Result:
+    if op.kind is not OpKind.SYSCALL:
         return Result(ret, errno, ns, data=extra)
     times: list[int] = []
     left = None

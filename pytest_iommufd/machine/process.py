@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pytest_iommufd.agent.protocol import Program, Result, parallel
 from pytest_iommufd.machine.verdict import ProcessDied
@@ -44,6 +44,30 @@ def describe_status(status: int | None) -> str:
     return f"exited with status {os.waitstatus_to_exitcode(status)}"
 
 
+class Watcher(Protocol):
+    """Sees all that processes do, for who wants to do it again."""
+
+    def runs(self, process: Process, programs: Sequence[Program]) -> list[list[Result]]:
+        """Note programs that start now, and return the list that takes their results."""
+
+    def forks(self, process: Process, child: Process) -> None:
+        """Note a fork."""
+
+    def ends(self, process: Process) -> None:
+        """Note that a process is killed."""
+
+    def expects(self, *wanted: str) -> None:
+        """Note that the next calls are those that a rule is about.
+
+        Args:
+            wanted: "OK", or the name of the errno that one of them must give; of several names
+                any.
+        """
+
+    def expected(self) -> None:
+        """Note that the last of them was made."""
+
+
 class Process:
     """One process, which makes the calls it is asked to make.
 
@@ -55,7 +79,10 @@ class Process:
         pid: its process id there.
         arena: the address of its scratch memory.
         arena_size: the size of that, bytes.
+        watcher: sees what any process does; None for nobody.
     """
+
+    watcher: ClassVar[Watcher | None] = None
 
     def __init__(
         self, machine: Machine, worker: int, *, pid: int, arena: int, arena_size: int
@@ -93,6 +120,7 @@ class Process:
             ValueError: the agent refused the program.
         """
         self._check_alive()
+        watched = self.watcher.runs(self, [program]) if self.watcher else []
         payload = self.machine.run(
             self,
             program.encode(self.numbers),
@@ -100,7 +128,8 @@ class Process:
             seconds=seconds,
             during=during or f"a program of {len(program)} ops",
         )
-        return program.decode(memoryview(payload))[0]
+        watched.append(program.decode(memoryview(payload))[0])
+        return watched[0]
 
     def run_parallel(
         self, programs: Sequence[Program], *, seconds: float | None = None, during: object = ""
@@ -110,6 +139,7 @@ class Process:
         The arguments and errors are those of run().
         """
         self._check_alive()
+        results = self.watcher.runs(self, programs) if self.watcher else []
         payload = memoryview(
             self.machine.run(
                 self,
@@ -119,7 +149,6 @@ class Process:
                 during=during or f"{len(programs)} programs in parallel",
             )
         )
-        results = []
         for program in programs:
             own, payload = program.decode(payload)
             results.append(own)
@@ -240,12 +269,17 @@ class Process:
     def fork(self) -> Process:
         """Return a copy of this process, which shares its open files."""
         self._check_alive()
-        return self.machine.fork(self)
+        child = self.machine.fork(self)
+        if self.watcher:
+            self.watcher.forks(self, child)
+        return child
 
     def end(self) -> ProcessEnd:
         """Kill it, and wait until the kernel has let go of all it had."""
         if self._ended is None:
             self._ended = ProcessEnd(None)  # whatever happens now, it is not asked again
+            if self.watcher:
+                self.watcher.ends(self)
             self._ended = self.machine.end(self)
         return self._ended
 

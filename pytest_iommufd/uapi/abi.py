@@ -56,6 +56,7 @@ class Uapi:
         kernel: the version of the kernel it describes, such as `7.3.4`.
         headers: the headers it was read from, relative to the kernel tree.
         ioctls: all of iommufd's commands, the test command included where there is one.
+        commands: those, and VFIO's.
     """
 
     def __init__(self, description: dict[str, Any], name: str, path: Path | None = None) -> None:
@@ -72,12 +73,15 @@ class Uapi:
             _KERNEL_INTEGER.sub(_stdint, struct["decl"])
             for struct in description["structs"].values()
         ]
-        self._structs = frozenset(description["structs"])
+        self._structs: dict[str, str] = {
+            name: struct["decl"] for name, struct in description["structs"].items()
+        }
         self._shapes: dict[str, Shape] = {}
         self._names: dict[str, dict[str, int]] = {}
         self._ffi = FFI()
         self._ffi.cdef("\n".join(self._declarations))
         self._ioctls = {name: self._ioctl(name, number) for name, number in commands.items()}
+        self.commands = tuple(self._ioctls.values())
         self.ioctls = tuple(
             ioctl for name, ioctl in self._ioctls.items() if name.startswith("IOMMU_")
         )
@@ -182,6 +186,16 @@ class Uapi:
                 known = [other.removeprefix("IOMMU_").lower() for other in known]
             raise self._unknown(name, known, kind="no ioctl", hint=f"IOMMU_{name.upper()}")
         return found
+
+    def declaration(self, name: str) -> str:
+        """C text of a struct, as the header has it.
+
+        Raises:
+            UnknownNameError: no such struct.
+        """
+        if name not in self._structs:
+            raise self._unknown(name, self._structs, kind="no struct")
+        return self._structs[name]
 
     def layout(self) -> dict[str, int]:
         """Size of every struct (`iommu_hwpt_alloc`), offset of every field (`...alloc.flags`)."""

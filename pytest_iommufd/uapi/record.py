@@ -51,6 +51,15 @@ class Struct:
         """Its size in bytes."""
         return self._shape.size
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of its fields, in the header's order."""
+        return tuple(self._shape.fields)
+
+    def offset(self, name: str) -> int:
+        """Offset in bytes of a field from the struct's beginning."""
+        return self._shape.field(name).offset
+
     def load(self, data: bytes) -> Self:
         """Overwrite the struct from its beginning with as much of `data` as fits.
 

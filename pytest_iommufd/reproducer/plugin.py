@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Writes a reproducer of each test that fails, in the forms that were asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.iommufd import IoctlError
+from pytest_iommufd.iommufd.leaks import LeakError
+from pytest_iommufd.lab import LAB
+from pytest_iommufd.machine import KernelSplat, Process, Verdict
+from pytest_iommufd.reports import files
+from pytest_iommufd.reports.rerun import command
+from pytest_iommufd.reproducer import c, script, syz
+from pytest_iommufd.reproducer.trace import CALL, TEARDOWN, Trace
+from pytest_iommufd.reproducer.translate import Failure, translate
+from pytest_iommufd.reproducer.unfit import Unfit
+from pytest_iommufd.rules.catalogue import RuleError, beside
+from pytest_iommufd.rules.marker import rule_of
+from pytest_iommufd.uapi import errno_name
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_iommufd.lab import Bench
+
+FORMS = {
+    "c": (c.program, ".c"),
+    "kselftest": (c.kselftest, ".kselftest.c"),
+    "syz": (syz.program, ".syz"),
+}
+_FOLDER = pytest.StashKey[Path]()
+_ALONE = pytest.StashKey[dict[tuple[str, str], int]]()
+_PROPERTY = "iommufd_reproducer"
+_MOST = 180
+# How Expectation and raises_errno() begin.
+_NOT_AS_EXPECTED = "expected "
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("iommufd")
+    group.addoption(
+        "--reproducer",
+        action="append",
+        choices=tuple(FORMS),
+        help="write what each failing test did to the kernel as a C program, as a TEST_F of the "
+        "kernel's selftest, or as a syzkaller program; may be repeated",
+    )
+    group.addoption(
+        "--reproducer-folder",
+        default="reproducers",
+        metavar="FOLDER",
+        help="where to (default %(default)s)",
+    )
+    group.addoption(
+        "--reproducer-of",
+        choices=("failed", "all"),
+        default="failed",
+        help="of which tests (default %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """See that the folder can be written to, before anything else."""
+    if not config.getoption("--reproducer") or config.option.collectonly:
+        return
+    folder = (
+        config.invocation_params.dir / Path(config.getoption("--reproducer-folder")).expanduser()
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise pytest.UsageError(
+            f"--reproducer-folder {folder} cannot be written to: {error.strerror}\n"
+            "expected: a folder that is yours, or one that can be made"
+        ) from None
+    config.stash[_FOLDER] = folder
+    config.add_cleanup(_forget)
+
+
+def _forget() -> None:
+    Process.watcher = None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Count each rule's tests: one that is alone needs no more in its file's name."""
+    found: dict[tuple[str, str], int] = {}
+    for item in items:
+        key = (rule_of(item), _kernel(item))
+        found[key] = found.get(key, 0) + 1
+    config.stash[_ALONE] = found
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Watch from here on."""
+    Process.watcher = Trace() if _FOLDER in item.config.stash else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Tell the test's own calls from those of its fixtures."""
+    if isinstance(Process.watcher, Trace):
+        Process.watcher.phase = CALL
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Tell the end's."""
+    if isinstance(Process.watcher, Trace):
+        Process.watcher.phase = TEARDOWN
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write the files when a test has failed, or has passed and is wanted too."""
+    report = yield
+    trace = Process.watcher
+    if not isinstance(trace, Trace):
+        return report
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, pytest.skip.Exception | Problem):
+        return report
+    everything = item.config.getoption("--reproducer-of") == "all"
+    if error is None and not (everything and call.when == CALL):
+        return report
+    try:
+        written = _write(item, trace, error, call.when)
+    except OSError as problem:
+        note = f"could not be written: {problem}"
+    except Exception as problem:  # noqa: BLE001 - the test's own result must not be lost
+        note = f"could not be made: {type(problem).__name__}: {problem}"
+    else:
+        note = "\n".join(map(str, written))
+        report.user_properties += [(_PROPERTY, str(path)) for path in written]
+    if note:
+        report.sections.append(("iommufd reproducers", note))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many there are."""
+    if not terminalreporter.config.getoption("--reproducer"):
+        return
+    reports = [one for some in terminalreporter.stats.values() for one in some]
+    paths = {
+        Path(str(value))
+        for report in reports
+        for key, value in getattr(report, "user_properties", ())
+        if key == _PROPERTY
+    }
+    if paths:
+        folders = ", ".join(sorted({str(path.parent) for path in paths}))
+        terminalreporter.line(f"reproducers: {len(paths)} files in {folders}")
+
+
+# ---- one test ----
+
+
+def _write(item: pytest.Item, trace: Trace, error: BaseException | None, when: str) -> list[Path]:
+    bench: Bench | None = item.config.stash[LAB].bench(_kernel(item)) if _kernel(item) else None
+    if bench is None or not any(event.is_call for event in trace.events()):
+        return []
+    made = translate(trace, bench.uapi, _failure(error) if error else None, when)
+    folder = item.config.stash[_FOLDER]
+    header = _header(item, bench, error)
+    written = []
+    for form in dict.fromkeys(item.config.getoption("--reproducer")):
+        render, suffix = FORMS[form]
+        path = folder / f"{_name(item, bench.kernel.name)}{suffix}"
+        header.file = path.name
+        try:
+            text = render(made, header, bench.uapi)
+        except Unfit as reason:
+            mark = "#" if form == "syz" else "//"
+            text = f"{mark} {header.slug} has no {form} form: {reason}.\n"
+        files.write(path, text)
+        written.append(path)
+    return written
+
+
+def _failure(error: BaseException) -> Failure:
+    text = _first_line(error)
+    if isinstance(error, KernelSplat):
+        return Failure(script.BY_LOG, text)
+    if isinstance(error, Verdict):
+        return Failure(script.BY_RETURN, text)
+    if isinstance(error, LeakError):
+        return Failure(script.BY_DEVICES, text)
+    if isinstance(error, IoctlError):
+        return Failure(script.BY_CALLS, text, errno_name(error.errno or 0))
+    if isinstance(error, AssertionError) and text.startswith(_NOT_AS_EXPECTED):
+        return Failure(script.BY_CALLS, text)
+    return Failure(script.BY_SAMENESS, f"{type(error).__name__}: {text}")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _header(item: pytest.Item, bench: Bench, error: BaseException | None) -> script.Header:
+    slug = rule_of(item)
+    says, sources = "", []
+    catalogue = beside(item.path.parent) if slug else None
+    if catalogue:
+        try:
+            rule = catalogue.rule(slug)
+        except RuleError:
+            pass
+        else:
+            says, sources = rule.says, [catalogue.credit(source) for source in rule.sources]
+    kernel = bench.kernel
+    result = "passed"
+    if error is not None:
+        result = f"failed: {_first_line(error)}"
+    return script.Header(
+        slug=slug or item.name,
+        says=says,
+        sources=sources,
+        kernel=f"{kernel.name}, release {kernel.release}, {kernel.source}",
+        result=result,
+        command=command(item.path.parent, slug, kernel.spec, item.nodeid)
+        if slug
+        else f"pytest {item.nodeid}",
+    )
+
+
+def _name(item: pytest.Item, kernel: str) -> str:
+    """Name a file: by rule and kernel, and by the test where a rule has several."""
+    slug, test = rule_of(item), item.name.partition("[")[0]
+    parts = [slug or test, kernel]
+    if not slug or item.config.stash[_ALONE].get((slug, _kernel(item)), 0) > 1:
+        callspec = getattr(item, "callspec", None)
+        own = callspec.id.split("-") if callspec else []
+        if kernel in own:
+            own.remove(kernel)
+        parts += [test.removeprefix("test_"), *own] if slug else own
+    name = re.sub(r"[^\w.+-]", "_", "-".join(parts))
+    if len(name) > _MOST:
+        name = f"{name[:_MOST]}-{hashlib.sha256(item.nodeid.encode()).hexdigest()[:8]}"
+    return name
+
+
+def _kernel(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get("kernel", "")) if callspec else ""

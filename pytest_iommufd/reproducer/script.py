@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A program that does what a test did, in no language yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pytest_iommufd.reproducer.values import Handle, Memory, Place, Record, Value
+
+
+@dataclass
+class Declare:
+    """A struct, or bytes of the program's own, with what it has at first."""
+
+    variable: Record | Memory
+
+
+@dataclass
+class Store:
+    """Bytes put into memory: a struct's, or some with addresses among them."""
+
+    place: Place
+    record: Record | None = None
+    content: bytes = b""
+    fixups: Sequence[tuple[int, Value]] = ()
+
+
+@dataclass
+class Copy:
+    """A copy in memory."""
+
+    to: Value
+    source: Value
+    size: int
+
+
+@dataclass
+class Call:
+    """A system call.
+
+    Attributes:
+        name: its name, or its number.
+        title: how reports call it: an ioctl's name.
+        args: its arguments.
+        errno: what it gave in the test: a name, or "OK"; "" when it did not return.
+        ret: what it returned; None where that differs from run to run.
+        wants: what the rule wants: an errno's name or "OK"; "" where it is but a step.
+        handle: takes what it returned.
+        maps: the memory that it mapped.
+        fetch: the struct to be read back from where the kernel wrote it.
+        repeat: how often it is made.
+        fail_nth: which fault injection point in it must fail, 0 for none.
+        fired: whether it did.
+        free: whether its outcome may differ from run to run: threads race.
+    """
+
+    name: str
+    title: str
+    args: Sequence[Value]
+    errno: str
+    ret: int | None = None
+    wants: str = ""
+    handle: Handle | None = None
+    maps: Memory | None = None
+    fetch: tuple[Record, Place] | None = None
+    repeat: int = 1
+    fail_nth: int = 0
+    fired: bool = False
+    free: bool = False
+
+    @property
+    def returned(self) -> bool:
+        """Whether it returned in the test."""
+        return bool(self.errno)
+
+
+@dataclass
+class Compare:
+    """Fields that the kernel wrote, and what they were in the test."""
+
+    record: Record
+    fields: Sequence[tuple[str, Value]]
+
+
+@dataclass
+class CompareBytes:
+    """Memory that the test read, and what was there."""
+
+    place: Place
+    content: bytes
+
+
+@dataclass
+class Threads:
+    """Statements of threads that start together."""
+
+    threads: list[list[Statement]] = field(default_factory=list)
+
+
+@dataclass
+class Fork:
+    """A process's copy; it does its statements, a turn each, when it is let."""
+
+    number: int
+    turns: list[list[Statement]] = field(default_factory=list)
+
+
+@dataclass
+class Turn:
+    """A forked process does what comes next of it."""
+
+    number: int
+
+
+@dataclass
+class Kill:
+    """A forked process is killed."""
+
+    number: int
+
+
+Statement = Declare | Store | Copy | Call | Compare | CompareBytes | Threads | Fork | Turn | Kill
+
+
+def flat(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """Return all statements, those of threads and forks too."""
+    for one in statements:
+        yield one
+        inner = one.threads if isinstance(one, Threads) else []
+        inner = one.turns if isinstance(one, Fork) else inner
+        for some in inner:
+            yield from flat(some)
+
+
+def calls(statements: Iterable[Statement]) -> Iterator[Call]:
+    """Return all calls among statements."""
+    return (one for one in flat(statements) if isinstance(one, Call))
+
+
+# How a program tells whether the kernel behaves.
+BY_CALLS = "calls"  # by what the judged calls give
+BY_SAMENESS = "same"  # what the test found wrong is more than a program can tell: it is so again
+BY_RETURN = "returns"  # the last call must return
+BY_LOG = "log"  # the kernel must print no splat
+BY_DEVICES = "devices"  # no mock device may be left
+
+
+@dataclass
+class Header:
+    """What a reader must know of a program.
+
+    Attributes:
+        slug: the rule, or the test's name.
+        says: the rule's sentence.
+        sources: where the rule is from.
+        kernel: name, release and source of the kernel that the test ran on.
+        result: what the test came to: "passed", or how it failed.
+        command: what runs the test again.
+        file: the program's own name.
+    """
+
+    slug: str
+    says: str
+    sources: Sequence[str]
+    kernel: str
+    result: str
+    command: str
+    file: str = ""
+
+
+@dataclass
+class Script:
+    """A whole program.
+
+    Attributes:
+        statements: what it does.
+        verdict: how it tells what it comes to: one of the BY_ constants.
+        failed: how the test failed, "" when it passed.
+        lost: what of the test is not in it, in sentences.
+        seconds: until a call that must return hangs.
+    """
+
+    statements: list[Statement]
+    verdict: str
+    failed: str = ""
+    lost: list[str] = field(default_factory=list)
+    seconds: int = 10

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reproducers compile, and do on the same kernel what the test did."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from guest_program import compiled, run
+from mutants_hwpt_alloc import MUTANTS
+
+from pytest_iommufd.kernel import resolve
+from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.lab import Bench, Settings
+from pytest_iommufd.machine import KernelPanicked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_iommufd.kernel import Kernel
+
+# By suite: rules of one test each.
+RULES = {
+    "hwpt_alloc": {
+        "hwpt_alloc.parent.nested": "an errno",
+        "hwpt_alloc.failure.fault_lookup": "an injected failure",
+    },
+    "ioas": {
+        "ioas.map.iova_to_the_end": "memory, and a value",
+        "ioas.map.length_all": "an errno",
+        "ioas.change_process.unmapped_later": "a fork",
+    },
+    "access": {
+        "access.rw.other_process": "operations of iommufd_test, and bytes, of two processes"
+    },
+    "fault_queue": {"fault_queue.threads.answer": "threads"},
+    "vfio_compat": {"vfio_compat.version": "a value, of VFIO"},
+}
+# What 6.12 has of these.
+OLDER = {"hwpt_alloc": ["hwpt_alloc.parent.nested"], "ioas": ["ioas.map.iova_to_the_end"]}
+HOLDS, VIOLATED = 0, 1
+SELFTEST = "tools/testing/selftests"
+
+
+@pytest.fixture(scope="module")
+def bench_of() -> Iterator[Callable[[str], Bench]]:
+    """The bench of a kernel; its guest is stopped at the end."""
+    made: dict[str, Bench] = {}
+
+    def get(spec: str) -> Bench:
+        if spec not in made:
+            made[spec] = Bench(resolve(spec), Settings(default_root()))
+        return made[spec]
+
+    yield get
+    for bench in made.values():
+        bench.machine.stop()
+
+
+@pytest.fixture
+def reproduce(pytester: pytest.Pytester) -> Callable[..., tuple[list[Path], dict[str, str]]]:
+    """Runs rules of a suite on a kernel; returns their reproducers, and what each rule gave."""
+
+    def make(
+        spec: str, suite: str, *rules: str, form: str = "c"
+    ) -> tuple[list[Path], dict[str, str]]:
+        result = pytester.runpytest_subprocess(
+            *("-p", "no:cacheprovider", "--kernel", spec, "--rules-json", "rules.json"),
+            *("--reproducer", form, "--reproducer-of", "all"),
+            *(f"--rule={rule}" for rule in rules),
+            *("--pyargs", f"pytest_iommufd.suites.{suite}"),
+        )
+        assert result.ret == 0
+        rows = json.loads((pytester.path / "rules.json").read_text())["rules"]
+        results = {row["slug"]: row["results"][spec] for row in rows if row["slug"] in rules}
+        assert [result["mark"] for result in results.values()] == ["holds"] * len(rules)
+        gave = {slug: result["got"] for slug, result in results.items()}
+        return sorted((pytester.path / "reproducers").iterdir()), gave
+
+    return make
+
+
+def check(bench: Bench, sources: list[Path], gave: dict[str, str]) -> None:
+    for source in sources:
+        ran = run(bench.machine, compiled(source))
+        rule = source.name.partition(f"-{bench.kernel.name}")[0]
+        assert ran.exit == HOLDS, f"{source.name}\n{ran.output}"
+        judged = re.findall(r"^\S+: (\w+), as the rule wants: (\w+)$", ran.output, re.MULTILINE)
+        assert {answer for _, answer in judged} <= {"yes"}
+        if gave[rule] not in ("", "OK"):
+            assert gave[rule] in {errno for errno, _ in judged}, ran.output
+        assert re.search(rf"^{re.escape(rule)} wants .*: HOLDS$", ran.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("suite", RULES)
+def test_program_does_what_the_test_did(
+    suite: str,
+    reproduce: Callable[..., tuple[list[Path], dict[str, str]]],
+    bench_of: Callable[[str], Bench],
+) -> None:
+    sources, gave = reproduce("7.3", suite, *RULES[suite])
+    assert len(sources) >= len(RULES[suite])
+    check(bench_of("7.3"), sources, gave)
+
+
+@pytest.mark.parametrize("suite", OLDER)
+def test_program_is_made_for_the_kernel_that_was_tested(
+    suite: str,
+    reproduce: Callable[..., tuple[list[Path], dict[str, str]]],
+    bench_of: Callable[[str], Bench],
+) -> None:
+    check(bench_of("6.12"), *reproduce("6.12", suite, *OLDER[suite]))
+
+
+def test_panic_is_reproduced(pytester: pytest.Pytester, bench_of: Callable[[str], Bench]) -> None:
+    rule = "hwpt_alloc.data.nested.unknown_type"
+    spec = "6.12+hwpt-alloc-v2"
+    pytester.runpytest_subprocess(
+        *("-p", "no:cacheprovider", "--kernel", spec, "--reproducer=c", f"--rule={rule}"),
+        *("--pyargs", "pytest_iommufd.suites.hwpt_alloc"),
+    )
+    (source,) = (pytester.path / "reproducers").iterdir()
+    program = compiled(source)
+    with pytest.raises(KernelPanicked):
+        run(bench_of(spec).machine, program)
+
+
+def test_program_tells_a_wrong_kernel_from_a_right_one(
+    run_edited: Callable[..., pytest.RunResult],
+    pytester: pytest.Pytester,
+    bench_of: Callable[[str], Bench],
+) -> None:
+    rule = "hwpt_alloc.parent.nested"
+    mutant = next(one for one in MUTANTS if rule.partition(".")[2] in one.rules.split())
+    run_edited(mutant.spec, mutant.apply, "--reproducer=c", f"--rule={rule}")
+    sources = sorted((pytester.path / "reproducers").iterdir())
+    assert [source.name for source in sources] == [f"{rule}-{mutant.spec}.c"]
+    wrong = Bench(_edited(resolve(mutant.spec), pytester.path), Settings(default_root()))
+    try:
+        for source in sources:
+            program = compiled(source)
+            assert run(wrong.machine, program).exit == VIOLATED
+            right = run(bench_of(mutant.spec).machine, program)
+            assert right.exit == HOLDS, right.output
+    finally:
+        wrong.machine.stop()
+
+
+def _edited(kernel: Kernel, folder: Path) -> Kernel:
+    """Return a kernel with the modules that run_edited has built."""
+    modules = tuple(map(Path, (folder / "modules.txt").read_text().splitlines()))
+    return dataclasses.replace(kernel, modules=modules)
+
+
+def test_kselftest_form_passes_within_the_kernels_selftest(
+    reproduce: Callable[..., tuple[list[Path], dict[str, str]]],
+    bench_of: Callable[[str], Bench],
+    tmp_path: Path,
+) -> None:
+    rules = ("ioas.map.iova_to_the_end", "ioas.map.length_all")
+    sources, _ = reproduce("7.3", "ioas", *rules, form="kselftest")
+    bench = bench_of("7.3")
+    bodies = [source.read_text() for source in sources]
+    names = re.findall(r"^TEST_F\(iommufd, (\w+)\)", "\n".join(bodies), re.MULTILINE)
+    assert len(names) == len(rules)
+    program = _selftest(bench.kernel, tmp_path, "\n".join(bodies))
+    chosen = [word for name in names for word in ("-t", name)]
+    output = run(bench.machine, program, *chosen).output
+    for name in names:
+        assert re.search(rf"^ok \d+ iommufd\.{name}$", output, re.MULTILINE), output
+
+
+def _selftest(kernel: Kernel, folder: Path, bodies: str) -> Path:
+    """Build the kernel's own selftest with more in it."""
+    assert kernel.tree
+    headers = folder / "headers"
+    headers.mkdir()
+    make = ["make", "-s", "-C", kernel.tree, f"O={headers}", "headers"]
+    subprocess.run(make, check=True, capture_output=True)
+    selftests = kernel.tree / SELFTEST
+    text = (selftests / "iommu" / "iommufd.c").read_text()
+    source = folder / "iommufd.c"
+    source.write_text(text.replace("TEST_HARNESS_MAIN", f"{bodies}\nTEST_HARNESS_MAIN"))
+    libcap = Path(__file__).parents[1] / "benchmarks" / "libcap"
+    return compiled(
+        source,
+        *("-w", "-D_GNU_SOURCE=", "-I", str(libcap), "-isystem", str(headers / "usr/include")),
+        *("-I", str(selftests), "-I", str(selftests / "iommu")),
+    )
