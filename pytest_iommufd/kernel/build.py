@@ -16,7 +16,7 @@ from pytest_iommufd.kernel.cache import Estimate, Estimates
 from pytest_iommufd.kernel.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pytest_iommufd.kernel.cache import Cache
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RECIPE = "1"
 """Changes whenever this module would build something else from the same source and options."""
 BUILD_SIZE = 500_000_000
+TOPS = ("iommufd", "vfio_pci")
+"""The modules that tests need; what these need comes along."""
 After = Literal["", "edits", "patches"]
 """What came after the build with whose directory a build begins; empty when it begins with none."""
 # CPU seconds and lines of output, as a first guess.
@@ -47,7 +49,7 @@ class Built:
     Attributes:
         release: `uname -r` of the kernel.
         image: its bzImage.
-        modules: iommufd and what it needs, in the order to load them.
+        modules: iommufd, vfio-pci and what they need, in the order to load them.
     """
 
     release: str
@@ -210,15 +212,15 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def load_order(folder: Path, top: str = "iommufd") -> tuple[Path, ...]:
-    """Find a module and what it needs.
+def load_order(folder: Path, tops: Sequence[str] = TOPS) -> tuple[Path, ...]:
+    """Find modules and what they need.
 
     Args:
         folder: a build directory.
-        top: the module's name.
+        tops: the modules' names; those that the kernel has not are left out.
 
     Returns:
-        Module files in the order to load them, the named one last; empty when it is built in.
+        Module files in the order to load them; empty when all are built in.
     """
     files = {
         path.stem.replace("-", "_"): path
@@ -234,7 +236,8 @@ def load_order(folder: Path, top: str = "iommufd") -> tuple[Path, ...]:
             add(needed)
         order[name] = files[name]
 
-    add(top)
+    for top in tops:
+        add(top)
     return tuple(order.values())
 
 
