@@ -17,6 +17,7 @@ from pytest_iommufd.iommufd.context import DEVICE
 from pytest_iommufd.kernel import ready, resolve
 from pytest_iommufd.kernel.progress import default
 from pytest_iommufd.machine import accel, qemu
+from pytest_iommufd.machine.iommu import NONE
 from pytest_iommufd.machine.local import LocalMachine
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS, VirtualMachine
 from pytest_iommufd.uapi import Uapi, errno_name
@@ -42,6 +43,8 @@ class Settings:
         memory: of a guest, MiB.
         boot_seconds: how long a guest may take to serve.
         call_seconds: how long a round trip may take.
+        iommu: the name of an IOMMU that guests have, or "none".
+        pci_devices: devices of this machine, bound to vfio-pci, that tests of its kernel may take.
     """
 
     cache: Path
@@ -49,6 +52,8 @@ class Settings:
     memory: int = 1024
     boot_seconds: float = BOOT_SECONDS
     call_seconds: float = CALL_SECONDS
+    iommu: str = NONE
+    pci_devices: tuple[str, ...] = ()
 
 
 class Bench:
@@ -76,13 +81,16 @@ class Bench:
 
     def _machine(self, settings: Settings) -> Machine:
         if self.kernel.image is None:
-            return LocalMachine(self.agent, call_seconds=settings.call_seconds)
+            return LocalMachine(
+                self.agent, pci_devices=settings.pci_devices, call_seconds=settings.call_seconds
+            )
         return VirtualMachine(
             self.kernel.image,
             self.kernel.modules,
             self.agent,
             accel.choose(self.kernel.image, settings.cache, settings.acceleration),
             memory=settings.memory,
+            iommu=settings.iommu,
             boot_seconds=settings.boot_seconds,
             call_seconds=settings.call_seconds,
         )
@@ -130,8 +138,13 @@ class Bench:
         release = kernel.release or "release not known before it boots"
         return (
             f"{kernel.name}: release {release}, acceleration {self.machine.acceleration}, "
+            f"{self._devices()}"
             f"agent {build.build_id(self.agent)}, source {kernel.source}"
         )
+
+    def _devices(self) -> str:
+        given = len(self.machine.pci_devices)
+        return f"{given} devices for vfio-pci ({self.machine.iommu}), " if given else ""
 
 
 class Lab:

@@ -21,6 +21,7 @@ from pytest_iommufd.kernel.progress import Silent
 from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, parse
 from pytest_iommufd.lab import LAB, Lab, Settings
 from pytest_iommufd.machine import BootFailed, Verdict
+from pytest_iommufd.machine.iommu import IOMMUS, NONE
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS
 from pytest_iommufd.reports.calls import CALLS_KEY
 from pytest_iommufd.reports.judge import LAST_CALLS, judge, status
@@ -44,6 +45,7 @@ pytest_plugins = [
     "pytest_iommufd.fixtures.device",
     "pytest_iommufd.fixtures.hwpt",
     "pytest_iommufd.fixtures.nesting",
+    "pytest_iommufd.fixtures.vfio",
     "pytest_iommufd.fixtures.rules",
     "pytest_iommufd.fixtures.injection",
     "pytest_iommufd.injection",
@@ -99,6 +101,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="memory of a guest (default %(default)s)",
     )
     group.addoption(
+        "--iommufd-iommu",
+        choices=(NONE, *IOMMUS),
+        default=NONE,
+        help="an IOMMU that guests have, with PCI devices bound to vfio-pci (default %(default)s)",
+    )
+    group.addoption(
+        "--iommufd-vfio",
+        action="append",
+        metavar="ADDRESS",
+        default=[],
+        help="with --kernel running: a PCI device bound to vfio-pci that tests may take, such as "
+        "0000:01:00.0; may be repeated",
+    )
+    group.addoption(
         "--iommufd-boot-deadline",
         type=float,
         default=BOOT_SECONDS,
@@ -128,8 +144,12 @@ def pytest_configure(config: pytest.Config) -> None:
         memory=config.getoption("--iommufd-memory"),
         boot_seconds=config.getoption("--iommufd-boot-deadline"),
         call_seconds=config.getoption("--iommufd-call-deadline"),
+        iommu=config.getoption("--iommufd-iommu"),
+        pci_devices=tuple(config.getoption("--iommufd-vfio")),
     )
     config.pluginmanager.register(shipped, "iommufd-hwpt-types")
+    if settings.pci_devices and "running" not in _specs(config):
+        raise pytest.UsageError("--iommufd-vfio names devices of this machine: --kernel running")
     config.stash[LAB] = Lab(settings, Silent() if _is_worker(config) else None)
     config.add_cleanup(config.stash[LAB].close)
     if not _is_worker(config):

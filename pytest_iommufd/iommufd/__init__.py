@@ -7,6 +7,7 @@ from pytest_iommufd.iommufd.fault import FaultQueue
 from pytest_iommufd.iommufd.hwpt import Hwpt, HwptData, UserData
 from pytest_iommufd.iommufd.ioas import Ioas
 from pytest_iommufd.iommufd.memory import Buffer
+from pytest_iommufd.iommufd.vfio_device import VfioDevice
 from pytest_iommufd.iommufd.viommu import Viommu
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "IoctlError",
     "MockDevice",
     "UserData",
+    "VfioDevice",
     "Viommu",
     "raises_errno",
 ]

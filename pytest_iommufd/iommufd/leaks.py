@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import WORKER_FDS, Program
 from pytest_iommufd.iommufd.context import DEVICE
-from pytest_iommufd.machine.process import AT_FDCWD
+from pytest_iommufd.machine.process import AT_FDCWD, entry_names
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
@@ -126,15 +126,4 @@ def _list_devices(program: Program, process: Process) -> Ref:
 
 def _count_devices(results: list[Result], listed: Ref) -> int:
     size = max(0, results[listed.index].ret)  # without sysfs there is nothing to list
-    names = _names(results[listed.index + 1].data[:size])
-    return len([name for name in names if name not in (b".", b"..")])
-
-
-def _names(entries: bytes) -> list[bytes]:
-    """Return the names in what getdents64 wrote (struct linux_dirent64)."""
-    names = []
-    while entries:
-        length = int.from_bytes(entries[16:18], "little")
-        names.append(entries[19:length].split(b"\0", 1)[0])
-        entries = entries[length:]
-    return names
+    return len(entry_names(results[listed.index + 1].data[:size]))

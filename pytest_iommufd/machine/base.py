@@ -57,7 +57,16 @@ class Machine(abc.ABC):
     Args:
         boot_seconds: how long it may take to start.
         call_seconds: how long each round trip may take, unless told otherwise.
+
+    Attributes:
+        pci_devices: addresses of devices that tests may take through vfio-pci.
+        binds: whether they may be bound to vfio-pci for that; else they must be.
+        iommu: what they are behind, for people.
     """
+
+    iommu = "this machine's IOMMU"
+    pci_devices: tuple[str, ...] = ()
+    binds = False
 
     def __init__(self, *, boot_seconds: float, call_seconds: float) -> None:
         self.boot_seconds = boot_seconds

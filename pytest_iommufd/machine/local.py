@@ -20,13 +20,20 @@ class LocalMachine(Machine):
 
     Args:
         agent: its program.
+        pci_devices: addresses of devices that are bound to vfio-pci and given to the tests.
         boot_seconds, call_seconds: see Machine.
     """
 
     def __init__(
-        self, agent: Path, *, boot_seconds: float = 10.0, call_seconds: float = 10.0
+        self,
+        agent: Path,
+        *,
+        pci_devices: tuple[str, ...] = (),
+        boot_seconds: float = 10.0,
+        call_seconds: float = 10.0,
     ) -> None:
         super().__init__(boot_seconds=boot_seconds, call_seconds=call_seconds)
+        self.pci_devices = pci_devices
         self._agent = agent
         self._child: Child | None = None
         self._pipes: tuple[int, int] | None = None

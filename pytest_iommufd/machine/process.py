@@ -23,6 +23,16 @@ _ARENA_ALIGN = 16
 _PIECE = 8192
 
 
+def entry_names(entries: bytes) -> list[str]:
+    """Return the names in what getdents64 wrote (struct linux_dirent64), but for "." and ".."."""
+    names = []
+    while entries:
+        length = int.from_bytes(entries[16:18], "little")
+        names.append(entries[19:length].split(b"\0", 1)[0].decode())
+        entries = entries[length:]
+    return [name for name in names if name not in (".", "..")]
+
+
 @dataclass(frozen=True)
 class ProcessEnd:
     """How a process ended; its status is None when nobody waited for it."""
@@ -206,20 +216,35 @@ class Process:
         file = self.open(path, os.O_RDONLY)
         content = b""
         try:
-            while piece := self._read_piece(file, min(size - len(content), _PIECE), path):
+            while piece := self._call_into(file, "read", min(size - len(content), _PIECE), path):
                 content += piece
         finally:
             self.syscall("close", file)
         return content
 
-    def _read_piece(self, file: int, size: int, path: str) -> bytes:
+    def _call_into(self, file: int, call: str, size: int, path: str) -> bytes:
         program = Program()
-        program.syscall("read", file, self.arena, size, must=True)
+        program.syscall(call, file, self.arena, size, must=True)
         program.read(self.arena, size)
         got, content = self.run(program, during=f"reading {path}")
         if got.errno:
             raise OSError(got.errno, os.strerror(got.errno), path)
         return content.data[: got.ret]
+
+    def list_folder(self, path: str) -> list[str]:
+        """Return the names in a folder, such as one of /sys.
+
+        Raises:
+            OSError: it cannot be opened or read.
+        """
+        folder = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        names: list[str] = []
+        try:
+            while entries := self._call_into(folder, "getdents64", _PIECE, path):
+                names += entry_names(entries)
+        finally:
+            self.syscall("close", folder)
+        return names
 
     def write_file(self, path: str, content: bytes) -> None:
         """Write to a file that exists, such as one of /proc or /sys.

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.machine.iommu import DEVICE_WORDS, IOMMUS, NONE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,6 +39,7 @@ class Guest:
         cpus: processors.
         arguments: the kernel's command line.
         agent: whether its init is the agent, which wants its port.
+        iommu: a name of IOMMUS, or "none".
     """
 
     image: Path
@@ -46,25 +49,31 @@ class Guest:
     cpus: int = 2
     arguments: tuple[str, ...] = KERNEL_ARGUMENTS
     agent: bool = True
+    iommu: str = NONE
 
     def command(self, folder: Path) -> list[str]:
         """Return QEMU's command; its sockets and the console file are in the folder."""
+        iommu = IOMMUS.get(self.iommu)
+        arguments = self.arguments + (iommu.arguments if iommu else ())
         accelerator = "tcg,thread=multi" if self.accelerator == "tcg" else self.accelerator
         command = [
             PROGRAM,
             *("-name", "pytest-iommufd"),
             *("-nodefaults", "-no-user-config", "-no-reboot"),
             *("-display", "none"),
-            *("-M", "q35"),
+            # with an IOMMU for interrupts, KVM leaves the I/O APIC to QEMU
+            *("-M", "q35,kernel-irqchip=split" if iommu else "q35"),
             *("-accel", accelerator),
             *("-cpu", "max" if self.accelerator == "tcg" else "host"),
             *("-m", str(self.memory)),
             *("-smp", str(self.cpus)),
             *("-kernel", str(self.image)),
-            *("-append", " ".join(self.arguments)),
+            *("-append", " ".join(arguments)),
             *("-chardev", f"file,id=console,path={folder / 'console'}"),
             *("-serial", "chardev:console"),
         ]
+        if iommu:
+            command += [*iommu.words, *DEVICE_WORDS]
         if self.initramfs:
             command += ["-initrd", str(self.initramfs)]
         if self.agent:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_iommufd.agent.initramfs import Initramfs
 from pytest_iommufd.machine.base import CONSOLE_TAIL_LINES, Machine
 from pytest_iommufd.machine.child import Child
+from pytest_iommufd.machine.iommu import IOMMUS, NONE, PCI_DEVICES
 from pytest_iommufd.machine.qemu import Guest
 from pytest_iommufd.machine.stream import DeadlinePassedError, Stream, StreamEndedError
 
@@ -43,6 +44,7 @@ class VirtualMachine(Machine):
         agent: its program.
         acceleration: from accel.choose().
         memory: MiB.
+        iommu: the name of an IOMMU that the guest has with some devices, or "none"; see iommu.py.
         boot_seconds, call_seconds: see Machine.
     """
 
@@ -54,6 +56,7 @@ class VirtualMachine(Machine):
         acceleration: Acceleration,
         *,
         memory: int = 1024,
+        iommu: str = NONE,
         boot_seconds: float = BOOT_SECONDS,
         call_seconds: float = CALL_SECONDS,
     ) -> None:
@@ -61,6 +64,9 @@ class VirtualMachine(Machine):
         self.image = image
         self.modules = tuple(modules)
         self.memory = memory
+        self.iommu = iommu
+        self.pci_devices = PCI_DEVICES if iommu in IOMMUS else ()
+        self.binds = True
         self._agent = agent
         self._acceleration = acceleration
         self._folder: Path | None = None
@@ -95,7 +101,13 @@ class VirtualMachine(Machine):
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(str(self._folder / "agent"))
             self._listener.listen(1)
-            guest = Guest(self.image, initramfs, self._acceleration.name, memory=self.memory)
+            guest = Guest(
+                self.image,
+                initramfs,
+                self._acceleration.name,
+                memory=self.memory,
+                iommu=self.iommu,
+            )
             with (self._folder / "qemu").open("wb") as output:
                 self._qemu = Child(guest.command(self._folder), output=output)
         except BaseException:

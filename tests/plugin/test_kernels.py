@@ -217,6 +217,12 @@ def test_a_module_that_the_kernel_refuses_fails_the_boot(
     assert not broken.machine.running
 
 
+def test_devices_of_this_machine_are_for_its_own_kernel(run: Run) -> None:
+    result = run(SUITE, "--iommufd-vfio=0000:01:00.0")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --iommufd-vfio names devices of *: --kernel running"])
+
+
 def test_this_machine_s_own_kernel_is_a_bench_without_an_image(cache_root: Path) -> None:
     own = lab.Bench(Kernel("running", "running", "1.2", "this machine"), lab.Settings(cache_root))
     try:

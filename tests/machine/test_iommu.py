@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guests with an IOMMU, and the devices behind it that tests may take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.machine import passthrough, process
+from pytest_iommufd.machine.iommu import IOMMUS, PCI_DEVICES
+from pytest_iommufd.machine.local import LocalMachine
+from pytest_iommufd.machine.process import entry_names
+from pytest_iommufd.machine.qemu import Guest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.machine.vm import VirtualMachine
+
+NO_DEVICE = "0000:ff:1f.7"
+
+
+def command(iommu: str) -> list[str]:
+    return Guest(Path("image"), None, "tcg", iommu=iommu).command(Path("folder"))
+
+
+@pytest.mark.parametrize("name", IOMMUS)
+def test_an_iommu_comes_before_the_devices_behind_it(name: str) -> None:
+    words = command(name)
+    devices = [words[at + 1] for at, word in enumerate(words) if word == "-device"]
+    assert devices[0].startswith(f"{name}-iommu,")
+    assert [device.partition(",")[0] for device in devices[1:]][: len(PCI_DEVICES)] == ["edu"] * 3
+    assert set(IOMMUS[name].arguments) <= set(words[words.index("-append") + 1].split())
+
+
+def test_without_an_iommu_there_is_none_of_it() -> None:
+    words = " ".join(command("none"))
+    assert "edu" not in words
+    assert "iommu," not in words
+    assert "-M q35 " in words
+
+
+def test_a_guest_without_an_iommu_has_nothing_to_take(vm: VirtualMachine) -> None:
+    with pytest.raises(passthrough.UnavailableError, match="--iommufd-iommu"):
+        passthrough.nodes(vm)
+
+
+@pytest.mark.parametrize("name", IOMMUS)
+def test_devices_are_found_with_their_groups(
+    name: str, new_vm: Callable[..., VirtualMachine]
+) -> None:
+    machine = new_vm(iommu=name)
+    nodes = passthrough.nodes(machine)
+    assert tuple(node.address for node in nodes) == PCI_DEVICES
+    assert {node.driver for node in nodes} == {name}
+    alone, one, other = (node.group for node in nodes)
+    assert alone != one == other
+    task = machine.process()
+    assert {Path(node.path).name for node in nodes} == set(task.list_folder("/dev/vfio/devices"))
+    # once they are taken nothing changes
+    assert passthrough.nodes(machine) == nodes
+
+
+def test_a_kernel_that_does_not_use_the_iommu_gives_no_device(
+    new_vm: Callable[..., VirtualMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = IOMMUS["intel"].__class__(IOMMUS["intel"].words, ("intel_iommu=off",))
+    monkeypatch.setitem(IOMMUS, "intel", off)
+    with pytest.raises(passthrough.UnavailableError, match="the kernel uses no IOMMU for it"):
+        passthrough.nodes(new_vm(iommu="intel"))
+
+
+def test_a_kernel_without_vfio_pci_gives_no_device(
+    new_vm: Callable[..., VirtualMachine],
+) -> None:
+    machine = new_vm(iommu="intel")
+    machine.modules = machine.modules[:1]
+    with pytest.raises(passthrough.UnavailableError, match=r"No such file.*drivers/vfio-pci"):
+        passthrough.nodes(machine)
+
+
+def test_a_device_of_this_machine_must_be_bound_by_its_owner(agent_program: Path) -> None:
+    machine = LocalMachine(agent_program, pci_devices=(NO_DEVICE,))
+    try:
+        with pytest.raises(Problem, match=f"--iommufd-vfio {NO_DEVICE}") as caught:
+            passthrough.nodes(machine)
+    finally:
+        machine.stop()
+    assert "driver_override" in str(caught.value)
+
+
+def test_a_folder_is_listed_whole(task: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = task.list_folder("/")
+    assert {"dev", "proc", "sys"} <= set(names)
+    assert not {".", ".."} & set(names)
+    at_once = task.list_folder("/sys/kernel/slab")
+    monkeypatch.setattr(process, "_PIECE", 512)
+    in_pieces = task.list_folder("/sys/kernel/slab")
+    assert sorted(in_pieces) == sorted(at_once)
+
+
+def test_names_of_entries_are_read() -> None:
+    entry = (7).to_bytes(8, "little") + bytes(8) + (24).to_bytes(2, "little") + b"\x04"
+    assert entry_names(entry + b".\0\0\0\0" + entry + b"a\xc3\xbc\0\0") == ["aü"]
