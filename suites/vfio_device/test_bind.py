@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""VFIO_DEVICE_BIND_IOMMUFD: a device's file and a context."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd import rule
+from pytest_iommufd.iommufd import IoctlError, VfioDevice
+from pytest_iommufd.machine import passthrough
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_iommufd.iommufd import Context, Ioas
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.machine.passthrough import Node
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+LENGTH = 16  # through out_devid
+TOKEN = 1
+NULL = 0
+
+
+@pytest.fixture
+def unwritable_bind(
+    vfio_file: VfioDevice, uapi: Uapi, readonly: Callable[[bytes], int]
+) -> Callable[[], None]:
+    """Binds the device by a struct that cannot be written."""
+
+    def call() -> None:
+        kind = "vfio_device_bind_iommufd"
+        fd = vfio_file.context.fd
+        given = uapi.struct(kind, argsz=uapi.sizeof(kind), iommufd=fd)
+        vfio_file.ask("VFIO_DEVICE_BIND_IOMMUFD", readonly(bytes(given)))
+
+    return call
+
+
+@pytest.fixture
+def isolation_wanted(process: Process) -> Iterator[None]:
+    """Has iommufd refuse devices whose interrupts are not isolated, as it does by default."""
+    passthrough.allow_unsafe_interrupts(process, allow=False)
+    yield
+    passthrough.allow_unsafe_interrupts(process)
+
+
+@rule("vfio_device.bind")
+def test_bind(expected: Expectation, vfio_file: VfioDevice) -> None:
+    with expected:
+        vfio_file.bind_iommufd()
+    assert vfio_file.get_hw_info().dev_id == vfio_file.id > 0
+
+
+# ---- the struct ----
+
+
+@rule("vfio_device.bind.argsz")
+@pytest.mark.parametrize("argsz", [0, 1, 4, 8, LENGTH - 4, LENGTH - 1])
+def test_argsz_too_short(expected: Expectation, vfio_file: VfioDevice, argsz: int) -> None:
+    with expected:
+        vfio_file.bind_iommufd(argsz=argsz)
+
+
+@rule("vfio_device.bind.tail")
+@pytest.mark.parametrize("tail", [b"\x01", bytes(7) + b"\x80", b"\xff" * 64])
+def test_tail(expected: Expectation, vfio_file: VfioDevice, tail: bytes) -> None:
+    with expected:
+        vfio_file.bind_iommufd(tail=tail)
+
+
+@rule("vfio_device.bind.tail.zero")
+@pytest.mark.parametrize("length", [1, 8, 1000])
+def test_tail_of_zeroes(expected: Expectation, vfio_file: VfioDevice, length: int) -> None:
+    with expected:
+        vfio_file.bind_iommufd(tail=bytes(length))
+
+
+@rule("vfio_device.bind.pointer")
+def test_unreadable_struct(
+    expected: Expectation, vfio_file: VfioDevice, process: Process, unmapped: int
+) -> None:
+    process.write(unmapped - 8, struct.pack("<II", LENGTH, 0))
+    for pointer in (NULL, unmapped, unmapped - 8):
+        with expected:
+            vfio_file.ask("VFIO_DEVICE_BIND_IOMMUFD", pointer)
+
+
+@rule("vfio_device.bind.flags")
+@pytest.mark.parametrize("flags", [2, 4, 1 << 31, 0xFFFF_FFFE], ids=hex)
+def test_unknown_flag(expected: Expectation, vfio_file: VfioDevice, flags: int) -> None:
+    with expected:
+        vfio_file.bind_iommufd(flags=flags)
+
+
+@rule("vfio_device.bind.token")
+def test_token(expected: Expectation, vfio_file: VfioDevice, iommufd: Context) -> None:
+    token = iommufd.put(b"\x5e" * 16)
+    with expected:
+        vfio_file.bind_iommufd(flags=TOKEN, token_uuid_ptr=token)
+
+
+@rule("vfio_device.bind.token.pointer")
+def test_unreadable_token(expected: Expectation, vfio_file: VfioDevice, unmapped: int) -> None:
+    for pointer in (NULL, unmapped, unmapped - 8):
+        with expected:
+            vfio_file.bind_iommufd(flags=TOKEN, token_uuid_ptr=pointer)
+
+
+# ---- the context ----
+
+
+@rule("vfio_device.bind.iommufd.negative")
+@pytest.mark.parametrize("fd", [-1, -(1 << 31)])
+def test_negative_descriptor(expected: Expectation, vfio_file: VfioDevice, fd: int) -> None:
+    with expected:
+        vfio_file.bind_iommufd(iommufd=fd)
+
+
+@rule("vfio_device.bind.iommufd.closed")
+def test_closed_descriptor(
+    expected: Expectation, vfio_file: VfioDevice, other_iommufd: Context
+) -> None:
+    fd = other_iommufd.fd
+    other_iommufd.close()
+    with expected:
+        vfio_file.bind_iommufd(iommufd=fd)
+
+
+@rule("vfio_device.bind.iommufd.other")
+def test_descriptor_of_something_else(
+    expected: Expectation, vfio_file: VfioDevice, process: Process
+) -> None:
+    for fd in (vfio_file.fd, process.open("/dev/null")):
+        with expected:
+            vfio_file.bind_iommufd(iommufd=fd)
+
+
+@rule("vfio_device.bind.isolation")
+@pytest.mark.usefixtures("isolation_wanted")
+def test_interrupts_that_are_not_isolated(expected: Expectation, vfio_file: VfioDevice) -> None:
+    with expected:
+        vfio_file.bind_iommufd()
+
+
+# ---- more than once ----
+
+
+@rule("vfio_device.bind.twice")
+def test_bound_file(expected: Expectation, vfio_device: VfioDevice, other_iommufd: Context) -> None:
+    for context in (vfio_device.context, other_iommufd):
+        with expected:
+            vfio_device.bind_iommufd(context)
+
+
+@rule("vfio_device.bind.second_file")
+def test_second_file(
+    expected: Expectation, vfio_device: VfioDevice, other_iommufd: Context
+) -> None:
+    second = VfioDevice(vfio_device.context, vfio_device.node)
+    for context in (vfio_device.context, other_iommufd):
+        with expected:
+            second.bind_iommufd(context)
+
+
+@rule("vfio_device.bind.unwritable")
+def test_unwritable_struct(
+    expected: Expectation, vfio_file: VfioDevice, unwritable_bind: Callable[[], None]
+) -> None:
+    with expected:
+        unwritable_bind()
+    with pytest.raises(IoctlError):
+        vfio_file.detach_iommufd_pt()
+
+
+@rule("vfio_device.bind.after_failure")
+def test_after_failures(
+    expected: Expectation,
+    vfio_file: VfioDevice,
+    other_iommufd: Context,
+    unwritable_bind: Callable[[], None],
+) -> None:
+    for failing in (unwritable_bind, lambda: vfio_file.bind_iommufd(iommufd=vfio_file.fd)):
+        with pytest.raises(IoctlError):
+            failing()
+    with expected:
+        vfio_file.bind_iommufd(other_iommufd)
+
+
+@rule("vfio_device.bind.again")
+def test_again(
+    expected: Expectation, vfio_device: VfioDevice, other_iommufd: Context, ioas: Ioas
+) -> None:
+    vfio_device.attach_iommufd_pt(ioas)
+    for context in (vfio_device.context, other_iommufd):
+        vfio_device.close()
+        vfio_device = VfioDevice(context, vfio_device.node)
+        with expected:
+            vfio_device.bind_iommufd()
+
+
+@rule("vfio_device.bind.two_contexts")
+def test_two_contexts(
+    expected: Expectation,
+    vfio_device: VfioDevice,
+    vfio_nodes: tuple[Node, ...],
+    other_iommufd: Context,
+) -> None:
+    others = (node for node in vfio_nodes if node.group != vfio_device.node.group)
+    other = VfioDevice(other_iommufd, next(others))
+    with expected:
+        other.bind_iommufd()
+    other.attach_iommufd_pt(other_iommufd.ioas_alloc())
+
+
+@rule("vfio_device.unbound")
+@pytest.mark.parametrize(
+    "name", ["ATTACH_IOMMUFD_PT", "DETACH_IOMMUFD_PT", "GET_INFO", "RESET", "FEATURE"]
+)
+def test_unbound_file(expected: Expectation, vfio_file: VfioDevice, name: str) -> None:
+    with expected:
+        vfio_file.ask(f"VFIO_DEVICE_{name}")
+
+
+# ---- devices that share an IOMMU group ----
+
+
+@pytest.fixture
+def split_group(
+    group_mates: tuple[VfioDevice, VfioDevice],
+    other_iommufd: Context,
+) -> tuple[VfioDevice, VfioDevice]:
+    """A bound device, and another of its group that another context has opened."""
+    first, second = group_mates
+    second.close()
+    return first, VfioDevice(other_iommufd, second.node)
+
+
+@rule("vfio_device.group.other_context")
+def test_group_in_two_contexts(
+    expected: Expectation, split_group: tuple[VfioDevice, VfioDevice]
+) -> None:
+    with expected:
+        split_group[1].bind_iommufd()
+
+
+@rule("vfio_device.group.other_context.later")
+def test_group_in_another_context_later(
+    expected: Expectation, split_group: tuple[VfioDevice, VfioDevice]
+) -> None:
+    split_group[0].close()
+    with expected:
+        split_group[1].bind_iommufd()

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Devices, contexts and processes: who outlives whom."""
+
+from __future__ import annotations
+
+from errno import EBUSY, ENOENT
+from typing import TYPE_CHECKING
+
+from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd import Context, VfioDevice
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd import Ioas
+    from pytest_iommufd.machine import Machine
+    from pytest_iommufd.machine.passthrough import Node
+    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.uapi import Uapi
+
+
+@rule("vfio_device.lifetime.destroy")
+def test_destroy(
+    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas
+) -> None:
+    for _ in range(2):
+        with expected:
+            iommufd.destroy(vfio_device)
+        vfio_device.attach_iommufd_pt(ioas)
+
+
+@rule("vfio_device.lifetime.other_context")
+def test_other_context(
+    expected: Expectation, vfio_device: VfioDevice, other_iommufd: Context
+) -> None:
+    ioas = other_iommufd.ioas_alloc()
+    while ioas.id < vfio_device.id:
+        ioas = other_iommufd.ioas_alloc()
+    with expected:
+        other_iommufd.ioctl("IOMMU_GET_HW_INFO", dev_id=vfio_device)
+    with expected:
+        other_iommufd.hwpt_alloc(vfio_device, ioas)
+
+
+@rule("vfio_device.lifetime.file_closed")
+def test_file_is_closed_first(
+    expected: Expectation, iommufd: Context, attached: VfioDevice, ioas: Ioas
+) -> None:
+    with raises_errno(EBUSY):
+        ioas.destroy()
+    attached.close()
+    with expected:
+        ioas.destroy()
+    with raises_errno(ENOENT):
+        iommufd.destroy(attached)
+
+
+@rule("vfio_device.lifetime.context_closed")
+def test_context_is_closed_first(
+    expected: Expectation,
+    iommufd: Context,
+    attached: VfioDevice,
+    ioas: Ioas,
+    other_ioas: Ioas,
+) -> None:
+    iommufd.close()
+    with expected:
+        attached.attach_iommufd_pt(other_ioas)
+        attached.detach_iommufd_pt()
+        attached.attach_iommufd_pt(ioas)
+
+
+@rule("vfio_device.lifetime.process_ends")
+def test_process_ends(
+    expected: Expectation,
+    machine: Machine,
+    uapi: Uapi,
+    iommufd: Context,
+    vfio_nodes: tuple[Node, ...],
+) -> None:
+    process = machine.process()
+    context = Context(process, uapi)
+    device = VfioDevice(context, vfio_nodes[0])
+    device.bind_iommufd()
+    device.attach_iommufd_pt(context.ioas_alloc())
+    process.end()
+    with expected:
+        VfioDevice(iommufd, vfio_nodes[0]).bind_iommufd()
