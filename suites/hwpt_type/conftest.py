@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.hwpt_types import Event, HwptType, Invalidation, ViommuType
     from pytest_iommufd.hwpt_types.declaration import Data
     from pytest_iommufd.hwpt_types.values import Values
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, Viommu
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, VfioDevice, Viommu
     from pytest_iommufd.uapi import Struct, Uapi
 
 _MARKER = "hwpt_type_rule"
@@ -167,11 +167,14 @@ def data(declared: HwptType, uapi: Uapi) -> HwptData:
 
 
 @pytest.fixture
-def device(declared: HwptType, request: pytest.FixtureRequest) -> Any:
-    """A device whose driver takes the type."""
+def device(declared: HwptType, request: pytest.FixtureRequest, uapi: Uapi) -> Any:
+    """A device whose driver takes the type; absent where it is another driver's."""
     if declared.device == "mock":
         return request.getfixturevalue("mock_device")
-    return absent(f"no device with {declared.hw_info} is bound")
+    found: VfioDevice = request.getfixturevalue("vfio_device")
+    if found.get_hw_info().out_data_type != getattr(uapi, declared.hw_info):
+        absent(f"the devices that are given to the tests have no {declared.hw_info}")
+    return found
 
 
 @pytest.fixture

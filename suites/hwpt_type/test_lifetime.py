@@ -6,6 +6,8 @@ from __future__ import annotations
 from errno import EBUSY, EINVAL, ENOENT
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_iommufd import absent, raises_errno
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.eventfile import EventFile
@@ -111,6 +113,7 @@ def test_closed_with_everything_there(iommufd: Context, nested: Hwpt) -> None:
 
 
 @of_each("race.parent", "of_parent")
+@pytest.mark.usefixtures("stage2")
 def test_allocation_against_destroy_of_the_parent(
     expected: Expectation,
     iommufd: Context,
