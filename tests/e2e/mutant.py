@@ -36,6 +36,7 @@ class Mutant:
         function: the function or table that is edited.
         spec: the kernel; one that has the check.
         file: where.
+        options: pytest's, with spaces between.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Mutant:
     function: str = "iommufd_hwpt_alloc"
     spec: str = "6.12"
     file: str = "hw_pagetable.c"
+    options: str = ""
 
     def apply(self, folder: Path) -> None:
         path = folder / self.file

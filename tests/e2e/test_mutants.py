@@ -33,7 +33,7 @@ def test_a_rule_notices(
     suite: str, mutant: Mutant, run_edited: Callable[..., pytest.RunResult]
 ) -> None:
     rules = {f"{suite}.{rule}" for rule in mutant.rules.split()}
-    chosen = [f"--rule={rule}" for rule in rules]
+    chosen = [*mutant.options.split(), *(f"--rule={rule}" for rule in rules)]
     result = run_edited(mutant.spec, mutant.apply, *chosen, suite=suite)
     violated = re.findall(r"^(\S+) +(?:violated|crashed)", result.stdout.str(), re.MULTILINE)
     assert set(violated) == rules

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The suite of real devices, on each IOMMU that QEMU emulates."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+SUITE = "pytest_iommufd.suites.vfio_device"
+DEFECTS = {
+    "vfio_device.reserved.replace.failed",
+    "vfio_device.nested.attach.failed_replace",
+    "vfio_device.dma.failed_replace",
+}
+# By IOMMU: kernels with what their rules may be absent for. The first nests.
+RUNS = {
+    "intel": {
+        "7.3+vtd-nesting": {
+            "the devices are not behind AMD's IOMMU: --iommufd-iommu amd",
+            "the IOMMU isolates interrupts, or the machine is not a guest of ours",
+        },
+        "6.12": {
+            "the devices are not behind AMD's IOMMU: --iommufd-iommu amd",
+            "the IOMMU isolates interrupts, or the machine is not a guest of ours",
+            "the IOMMU has no nested translation",
+            "the IOMMU does not track dirty pages",
+            "this kernel asks the real IOMMU's driver about mock devices: there are none",
+            "IOMMU_HWPT_FAULT_ID_VALID with an IOAS gives EOPNOTSUPP for any fault_id",
+            "the kernel's header does not define IOMMU_HWPT_ALLOC_PASID",
+            "the kernel's header does not define IOMMU_HW_INFO_FLAG_INPUT_TYPE",
+            "the kernel's header does not define IOMMU_VIOMMU_ALLOC",
+            "the kernel's header does not define VFIO_DEVICE_ATTACH_PASID",
+            "the kernel's header does not define vfio_device_bind_iommufd.token_uuid_ptr",
+        },
+    },
+    "amd": {
+        "7.3": {
+            "the devices are not behind VT-d: --iommufd-iommu intel",
+            "the IOMMU has no page tables for PASIDs",
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("iommu", RUNS)
+def test_nothing_but_the_defects_does_not_hold(pytester: pytest.Pytester, iommu: str) -> None:
+    results = _run(pytester, f"--iommufd-iommu={iommu}", *(f"--kernel={k}" for k in RUNS[iommu]))
+    for kernel, reasons in RUNS[iommu].items():
+        given = {slug: result[kernel] for slug, result in results.items()}
+        wrong = {slug for slug, one in given.items() if one["mark"] not in ("holds", "absent")}
+        assert wrong == {slug for slug in DEFECTS if given[slug]["mark"] != "absent"}
+        assert {one["reason"] for one in given.values() if one["mark"] == "absent"} == reasons
+    if iommu == "intel":
+        assert all(results[slug]["7.3+vtd-nesting"]["mark"] == "violated" for slug in DEFECTS)
+
+
+def test_without_an_iommu_all_are_absent(pytester: pytest.Pytester) -> None:
+    results = _run(pytester, "--kernel=7.3")
+    assert {one["7.3"]["mark"] for one in results.values()} == {"absent"}
+    assert {one["7.3"]["reason"] for one in results.values()} == {
+        "no PCI device is given to the tests: --iommufd-iommu intel or amd"
+    }
+
+
+def test_the_declared_type_of_vtd_is_as_its_driver_takes_it(pytester: pytest.Pytester) -> None:
+    kernel = "7.3+vtd-nesting"
+    results = _run(
+        *(pytester, "--iommufd-iommu=intel", f"--kernel={kernel}", "--rule=hwpt_type.vtd_s1.*"),
+        suite="pytest_iommufd.suites.hwpt_type",
+    )
+    given = {slug: one[kernel] for slug, one in results.items() if ".vtd_s1." in slug}
+    assert {one["mark"] for one in given.values()} == {"holds", "absent"}
+    # it takes whatever is in the struct, so that no content is wrong
+    reasons = [one["reason"] for one in given.values() if one["mark"] == "absent"]
+    assert reasons == ["by its declaration the type takes any bytes"]
+    assert given["hwpt_type.vtd_s1.alloc.valid"]["mark"] == "holds"
+
+
+def _run(pytester: pytest.Pytester, *options: str, suite: str = SUITE) -> dict[str, Any]:
+    file = pytester.path / "rules.json"
+    result = pytester.runpytest_subprocess(
+        *("-p", "no:cacheprovider", "--rules-json", str(file), *options, "--pyargs", suite)
+    )
+    assert result.ret == 0
+    return {rule["slug"]: rule["results"] for rule in json.loads(file.read_text())["rules"]}
