@@ -420,7 +420,8 @@ def test_automatic_iova_may_be_between_areas(ioas: Ioas, buffer: Buffer, page_si
     for number in (1, 2, 4, 5, 6, 7):
         ioas.map(buffer, page_size, iova=number * page_size)
     with raises_errno(ENOSPC):
-        ioas.map(buffer, 2 * page_size)
+        # at 0 memory is as aligned as it is long
+        ioas.map(0, 2 * page_size)
     assert ioas.map(buffer, page_size) == 3 * page_size
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PLACE = 0x4000_0000
 PAGE = 0x1000
-HELPED = 8
+HELPED = 14
 
 
 @pytest.fixture

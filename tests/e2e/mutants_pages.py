@@ -44,7 +44,7 @@ MUTANTS = (
     Mutant("accesses", "if (span.is_used)", "if (span.is_used == 1)", "access.device_goes", UNFILL,
            file=PAGES),
     Mutant("unmapped_before_unpinned", "if (domain == area->storage_domain) continue;", "",
-           "overlap.mapped_twice", "void iopt_area_unfill_domains", file=PAGES),
+           "overlap.mapped_twice", "void iopt_area_unfill_domains", "7.3", PAGES),
     Mutant("unpinned_by_the_last", "if (unmap_index != area->iopt->next_domain_id - 1)",
            "if (unmap_index != 0)", "domains.map_without_memory", "int iopt_area_fill_domains",
            file=PAGES),
