@@ -15,6 +15,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import cli as kernel
 from pytest_iommufd.rules import cli as rules
 from pytest_iommufd.rules import parity
+from pytest_iommufd.watch import cli as watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ _COMMANDS = (
     parity.add_parser,
     rules.add_parser,
     shell.add_parser,
+    watch.add_parser,
 )
 
 

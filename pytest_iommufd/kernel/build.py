@@ -122,6 +122,21 @@ class BuildError(Exception):
         early = [line for line in errors[:_TAIL] if line not in last]
         return "\n".join([*early, *(["..."] if early else []), *last])
 
+    @property
+    def messages(self) -> list[str]:
+        """What compiler and modpost complain of, and the source lines with it; else make."""
+        found: list[str] = []
+        shown = False
+        for line in self.lines:
+            if re.search(r"\berror\b:|^ERROR:", line) and not line.startswith("make"):
+                shown = True
+            elif not re.match(r"\s*\d* \|", line):
+                shown = False
+            if shown:
+                found.append(line)
+        of_make = [line for line in self.lines if "***" in line and "Error" not in line]
+        return found or of_make or self.tail.splitlines()
+
 
 def build(
     tree: Path,

@@ -4,6 +4,8 @@
     kernels/NAME-KEY/      a finished kernel: bzImage, modules/, NAME.json (its uAPI), build/,
                            and source/ if it is a patched one
     sources/PKG_VERSION/   an unpacked source package
+    watched/NAME-KEY/      a kernel that `watch` builds again and again: what a finished kernel has,
+                           and source/, the copy of the tree that it is built from
     apt/                   the private package lists
     logs/NAME-KEY.log      the log of the last build, finished or not
     locks/                 a lock for each of the above
@@ -83,6 +85,11 @@ class Cache:
         """The folder of unpacked source packages."""
         return self.root / "sources"
 
+    @property
+    def watched(self) -> Path:
+        """The folder of kernels that follow their trees."""
+        return self.root / "watched"
+
     def log(self, entry: Path) -> Path:
         """The log of an entry's build.
 
@@ -122,11 +129,35 @@ class Cache:
         finally:
             lock.release()
 
+    @contextlib.contextmanager
+    def claim(self, entry: Path, problem: Problem) -> Iterator[None]:
+        """Hold an entry that nobody else may hold meanwhile.
+
+        Args:
+            entry: a path below the root; it need not exist.
+            problem: raised if somebody holds it.
+
+        Raises:
+            Problem: as given, or the cache folder cannot be written.
+        """
+        from filelock import FileLock, Timeout  # noqa: PLC0415 - only builders need it
+
+        with self.writing():
+            lock = FileLock(self._lock_path(entry), timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise problem from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def sweep(self) -> None:
         """Remove what killed runs left behind, except what a live run is working on."""
         from filelock import FileLock, Timeout  # noqa: PLC0415 - only builders need it
 
-        for folder in (self.kernels, self.sources):
+        for folder in (self.kernels, self.sources, self.watched):
             for partial in folder.glob(f"*{PARTIAL}"):
                 entry = partial.with_name(partial.name.removesuffix(PARTIAL))
                 with (

@@ -77,14 +77,17 @@ def _build(args: argparse.Namespace) -> int:
 
 def _list(_: argparse.Namespace) -> int:
     cache = Cache.at(None)
-    found = entries.find(cache, "", {})
+    found = entries.find(cache, "", {}) + entries.find_in(cache.watched, "", {})
     if not found:
         print(f"no kernels in {cache.root}")
     for entry in found:
         record = entries.read(entry)
         if record:
             built = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.built))
-            print(f"{record.name}\t{record.release}\t{built}\t{_size(entry)}\t{record.source}")
+            watched = " (watch)" if entry.parent == cache.watched else ""
+            print(
+                f"{record.name}{watched}\t{record.release}\t{built}\t{_size(entry)}\t{record.source}"
+            )
     return 0
 
 
@@ -106,7 +109,7 @@ def _clean(args: argparse.Namespace) -> int:
     cache = Cache.at(None)
     doomed: list[Path] = []
     if args.all:
-        names = ("kernels/*", "sources/*", "apt", "logs", "estimates.json")
+        names = ("kernels/*", "sources/*", "watched/*", "apt", "logs", "estimates.json")
         # One by one: the folder may hold other people's things, and locks must outlive clean.
         doomed = [path for name in names for path in cache.root.glob(name)]
     for text in args.specs:
@@ -123,15 +126,19 @@ def _clean(args: argparse.Namespace) -> int:
 
 
 def _doomed(text: str, cache: Cache) -> list[Path]:
+    folders = (cache.kernels, cache.watched)
     try:
         spec = parse(text)
     except Problem:
         # a tree or a series that is gone: its kernels still have their name
-        if named := entries.find(cache, text, {}) if text else []:
+        named = [one for kept in folders for one in entries.find_in(kept, text, {}) if text]
+        if named:
             return named
         raise
+    if spec.kind == "built" and spec.path:
+        return [spec.path] if spec.path.parent in folders else []
     about = {"tree": str(spec.path)} if spec.kind == "tree" else {}
-    found = entries.find(cache, spec.name, about)
+    found = [one for kept in folders for one in entries.find_in(kept, spec.name, about)]
     if spec.version and not spec.series:
         found += cache.sources.glob(f"linux-source-{spec.version}_*")
     return found

@@ -101,8 +101,13 @@ def find(cache: Cache, name: str, inputs: dict[str, str]) -> list[Path]:
     Returns:
         Entries, the newest first.
     """
+    return find_in(cache.kernels, name, inputs)
+
+
+def find_in(folder: Path, name: str, inputs: dict[str, str]) -> list[Path]:
+    """Find kernels in a folder of the cache; the other arguments and the result are `find`'s."""
     found = []
-    for entry in cache.kernels.glob(f"{name or '*'}-*"):
+    for entry in folder.glob(f"{name or '*'}-*"):
         record = None if entry.suffix == PARTIAL else read(entry)
         if record and name in ("", record.name) and inputs.items() <= record.inputs.items():
             found.append((record.built, entry))

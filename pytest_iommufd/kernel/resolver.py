@@ -88,6 +88,8 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
         return Kernel(spec.text, spec.name, os.uname().release, "this machine")
     if spec.kind == "image":
         return Kernel(spec.text, spec.name, "", f"image {spec.path}", image=spec.path)
+    if spec.kind == "built" and spec.path:
+        return _built(spec, spec.path, cache)
     if update:
         return None
     known = _inputs(spec)
@@ -99,13 +101,38 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
             known = _with_series(record.inputs, spec)
     for entry in entries.find(cache, spec.name, known):
         record = entries.read(entry)
-        if record and record.describer == _describer():
+        if record and record.describer == describer():
             return entries.load(cache, entry, record, spec)
     return None
 
 
+def _built(spec: Spec, folder: Path, cache: Cache) -> Kernel:
+    record = entries.read(folder)
+    if record is None or record.describer != describer():
+        raise Problem(
+            f"kernel {spec.name} in {folder} was made by another version of pytest-iommufd",
+            mend="build it anew: give its source tree or X.Y",
+        )
+    return entries.load(cache, folder, record, spec)
+
+
 def _inputs(spec: Spec) -> dict[str, str]:
     """What goes into the kernel of a spec, as far as it is known without looking for a package."""
+    known = made_with()
+    if spec.kind == "tree" and spec.path:
+        known["tree"] = str(spec.path)
+        known["content"] = _content(spec.path)
+    else:
+        known["package"] = f"linux-source-{spec.version}"
+    return _with_series(known, spec) if spec.series else known
+
+
+def made_with() -> dict[str, str]:
+    """Tell what goes into every kernel that is built now.
+
+    Returns:
+        Names and values.
+    """
     known = {
         "options": identity.digest(config.render(config.options())),
         "recipe": build.RECIPE,
@@ -113,12 +140,7 @@ def _inputs(spec: Spec) -> dict[str, str]:
     # Without a compiler nothing can be built: what another one built here is good enough.
     if compiler := tools.compiler():
         known["compiler"] = compiler
-    if spec.kind == "tree" and spec.path:
-        known["tree"] = str(spec.path)
-        known["content"] = _content(spec.path)
-    else:
-        known["package"] = f"linux-source-{spec.version}"
-    return _with_series(known, spec) if spec.series else known
+    return known
 
 
 def _with_series(inputs: dict[str, str], spec: Spec) -> dict[str, str]:
@@ -148,7 +170,7 @@ def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kern
         if record is None:
             record = _build(plan, entry, cache, progress)
             _prune(plan, cache)
-        elif record.describer != _describer():
+        elif record.describer != describer():
             record = _describe_again(entry, record, cache, progress)
     return entries.load(cache, entry, record, spec)
 
@@ -216,7 +238,7 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
             image=image,
             modules=list(modules),
             uapi=uapi,
-            describer=_describer(),
+            describer=describer(),
             built=time.time(),
             inputs=plan.inputs,
         )
@@ -254,7 +276,7 @@ def _describe_again(
     entry: Path, record: entries.Record, cache: Cache, progress: Progress
 ) -> entries.Record:
     """Replace a description that an older version of this package wrote."""
-    record = dataclasses.replace(record, describer=_describer())
+    record = dataclasses.replace(record, describer=describer())
     with cache.writing(), tempfile.TemporaryDirectory(dir=entry) as scratch:
         fresh = Path(scratch) / record.uapi
         _describe(Path(record.tree), entry / "build", fresh, progress)
@@ -263,8 +285,12 @@ def _describe_again(
     return record
 
 
-def _describer() -> str:
-    """Hash of the code that describes a uAPI: what it writes changes with it."""
+def describer() -> str:
+    """Hash the code that describes a uAPI: what it writes changes with it.
+
+    Returns:
+        A hash.
+    """
     here = resources.files("pytest_iommufd.uapi")
     code = (here.joinpath(name).read_bytes() for name in ("describe.py", "abi.py"))
     return identity.digest(*code)

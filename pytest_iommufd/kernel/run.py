@@ -53,6 +53,8 @@ def run(
     env: Mapping[str, str] | None = None,
     log: Log | None = None,
     watch: Callable[[str], None] | None = None,
+    every: float = 1.0,
+    stop: signal.Signals = signal.SIGTERM,
 ) -> tuple[int, list[str]]:
     """Run a program to its end; kill it and all that it started if we are interrupted.
 
@@ -61,7 +63,9 @@ def run(
         cwd: folder to run it in.
         env: variables to add to `clean_environment`.
         log: receives all that it prints, as it comes.
-        watch: called with each line that it prints, and with "" once a second in between.
+        watch: called with each line that it prints, and with "" in between.
+        every: seconds without a line after which it is.
+        stop: what it is told to end with, if we are interrupted.
 
     Returns:
         Its exit status, and the lines it printed on either stream.
@@ -84,28 +88,28 @@ def run(
     )
     lines: list[str] = []
     try:
-        for line in _lines(process, log):
+        for line in _lines(process, log, every):
             if line:
                 lines.append(line)
             if watch:
                 watch(line)
         return process.wait(), lines
     except BaseException:
-        _end_group(process)
+        _end_group(process, stop)
         raise
     finally:
         if process.stdout:
             process.stdout.close()
 
 
-def _lines(process: subprocess.Popen[bytes], log: Log | None) -> Iterator[str]:
-    """Lines as they come, without line ends; "" for each second without one."""
+def _lines(process: subprocess.Popen[bytes], log: Log | None, every: float) -> Iterator[str]:
+    """Lines as they come, without line ends; "" for each while without one."""
     stdout = process.stdout
     if stdout is None:
         return
     rest = b""
     while True:
-        if not select.select([stdout], [], [], 1.0)[0]:
+        if not select.select([stdout], [], [], every)[0]:
             yield ""
             continue
         data = os.read(stdout.fileno(), 1 << 16)
@@ -120,8 +124,8 @@ def _lines(process: subprocess.Popen[bytes], log: Log | None) -> Iterator[str]:
             return
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def _end_group(process: subprocess.Popen[bytes], stop: signal.Signals) -> None:
+    for number in (stop, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import patchseries
+from pytest_iommufd.kernel import entries, patchseries
 
 FORMS = (
     "running (this machine's kernel), a kernel image, a source tree, "
-    "or X.Y (Debian source package linux-source-X.Y); "
+    "X.Y (Debian source package linux-source-X.Y), or the folder of a kernel built here before; "
     "+SERIES after a tree or X.Y applies a patch series"
 )
 
@@ -36,14 +36,14 @@ class Spec:
         text: what the user wrote.
         kind: what it names.
         name: its name in test ids.
-        path: absolute path of an image or a tree, else None.
+        path: absolute path of an image, a tree or a folder of the cache, else None.
         version: `X.Y` of a source package, else empty.
         series: patch series to apply, in order.
         base: the spec of what they are applied to; None without series.
     """
 
     text: str
-    kind: Literal["running", "image", "tree", "package"]
+    kind: Literal["running", "image", "tree", "package", "built"]
     name: str
     path: Path | None = None
     version: str = ""
@@ -76,8 +76,9 @@ def parse(text: str) -> Spec:
 def _patched(base: Spec, text: str, series: str | None) -> Spec:
     if series is None:
         return base
-    if base.kind == "image":
-        raise Problem(f"patch series cannot be applied to an image: {text}", expected=_PATCHABLE)
+    if base.kind in {"image", "built"}:
+        what = "an image" if base.kind == "image" else "a kernel that is built"
+        raise Problem(f"patch series cannot be applied to {what}: {text}", expected=_PATCHABLE)
     found = tuple(patchseries.find(one, base.path) for one in patchseries.split(series))
     return dataclasses.replace(
         base,
@@ -95,15 +96,22 @@ def _path(text: str) -> Spec:
         path = Path(text[:end]).expanduser()
         if text[:end] and path.exists():
             path = path.resolve()
-            name = _NOT_IN_NAMES.sub("_", path.name) or "tree"
-            check = _check_tree if path.is_dir() else _check_image
-            check(path)
-            kind: Literal["tree", "image"] = "tree" if path.is_dir() else "image"
             series = text[end + 1 :] if end < len(text) else None
-            return _patched(Spec(text[:end], kind, name, path=path), text, series)
+            return _patched(_at(path, text[:end]), text, series)
     if "/" in text or text.startswith(("~", ".")):
         raise Problem(f"no such image or tree: {text}", expected=FORMS)
     raise Problem(f"not a kernel spec: {text!r}", expected=FORMS)
+
+
+def _at(path: Path, text: str) -> Spec:
+    if record := entries.read(path):
+        return Spec(text, "built", record.name, path=path)
+    name = _NOT_IN_NAMES.sub("_", path.name) or "tree"
+    if path.is_dir():
+        _check_tree(path)
+        return Spec(text, "tree", name, path=path)
+    _check_image(path)
+    return Spec(text, "image", name, path=path)
 
 
 def _check_image(path: Path) -> None:

@@ -46,6 +46,7 @@ def make() -> int:
     files = {
         "arch/x86/boot/bzImage": b"\0" * 0x202 + b"HdrS",
         "include/config/kernel.release": b"6.12.1-fake\n",
+        "drivers/iommu/iommufd/iommufd.mod": b"drivers/iommu/iommufd/hwpt.o\n",
         "modules.order": b"lib/tree.o\ndrivers/iommu/iommufd/iommufd.o\n",
         "lib/tree.ko": b"\x7fELF\0depends=\0",
         "drivers/iommu/iommufd/iommufd.ko": b"\x7fELF\0depends=tree\0name=iommufd\0",
@@ -66,7 +67,7 @@ def compile_all(tree: Path, build: Path) -> None:
         if old or command.read_text() != text:
             print(f"  CC      {made.relative_to(build)}")
             made.parent.mkdir(parents=True, exist_ok=True)
-            made.write_bytes(b"object")
+            made.write_bytes(source.read_bytes())
             command.write_text(text)
 
 

@@ -259,7 +259,7 @@ def test_description_by_older_code_is_made_again(
     made = len(calls("make"))
     assert kernel.uapi
     kernel.uapi.write_text("old")
-    monkeypatch.setattr("pytest_iommufd.kernel.resolver._describer", lambda: "new code")
+    monkeypatch.setattr("pytest_iommufd.kernel.resolver.describer", lambda: "new code")
     assert ready(str(tree)) is None
     assert resolve(str(tree)) == kernel
     assert kernel.uapi.read_text() == "{}"
