@@ -158,6 +158,8 @@ def _known(request: pytest.FixtureRequest, uapi: Uapi) -> None:
     field = params.get("field")
     if field and not uapi.has(f"{field.data.struct}.{field.name.partition('[')[0]}"):
         absent(f"the kernel's struct {field.data.struct} has no {field.name}")
+    if declared.device == "vfio":
+        request.getfixturevalue("vfio_nodes")
 
 
 @pytest.fixture
