@@ -1,85 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A source tree that tests may edit."""
+"""What several of the folders need: the cache, the agent, a source tree that may be edited."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import re
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import editing
 import pytest
-from watching import EditedTree
 
-from pytest_iommufd.kernel import build, entries, resolve, resolver
-from pytest_iommufd.kernel.cache import Cache, default_root, partial_of
-from pytest_iommufd.kernel.spec import parse
+from pytest_iommufd.agent import build
+from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.uapi import Uapi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from pytest_iommufd.kernel import Kernel
+    from watching import EditedTree
 
-EDITED = "7.3"
-# What a build reads, beside the folders that it made something of and what all of kconfig reads.
-_READ = re.compile(
-    r"(?:include/(?!dt-bindings)[\w-]+|lib|scripts|arch/(?:x86|um)|tools/(?!perf|testing)\w+)(?:/|$)"
-)
+
+@pytest.fixture(scope="session")
+def cache_root() -> Path:
+    """The cache that the plugin uses in this run: the kernels and agents in it are used, too."""
+    return default_root()
+
+
+@pytest.fixture(scope="session")
+def agent_program(cache_root: Path) -> Path:
+    """The agent for the newest kernel we ship a description of."""
+    return build.compiled(Uapi.shipped()[0].layout_source(), cache_root)
 
 
 @pytest.fixture(scope="session")
 def edited_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditedTree]:
     """The source of Linux 7.3 as a tree whose kernel is built."""
-    kernel = resolve(EDITED)
     folder = tmp_path_factory.mktemp("edited")
-    tree, root = folder / "linux", folder / "cache"
-
-    _link(kernel, tree)
-    _adopt(kernel, tree, Cache.at(root))
-    for known in ("agents", "kvm.json"):
-        if (default_root() / known).is_dir():
-            shutil.copytree(default_root() / known, root / known)
-        elif (default_root() / known).exists():
-            shutil.copy(default_root() / known, root / known)
-    yield EditedTree(tree, root)
+    yield editing.make(folder)
     shutil.rmtree(folder)
-
-
-def _link(kernel: Kernel, tree: Path) -> None:
-    """Make a tree of links to the files of a kernel's source that go into it."""
-    assert kernel.build
-    assert kernel.tree
-    for top, folders, files in os.walk(kernel.tree):
-        name = os.path.relpath(top, kernel.tree)
-        whole = _READ.match(name) or (kernel.build / name).is_dir()
-        links = [one for one in folders if (Path(top) / one).is_symlink()]
-        for file in (*files, *links):
-            if whole or file.startswith("Kconfig"):
-                (tree / name).mkdir(parents=True, exist_ok=True)
-                _put(Path(top) / file, tree / name / file)
-
-
-def _put(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:  # on another file system
-        shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _adopt(kernel: Kernel, tree: Path, cache: Cache) -> None:
-    """Have a tree's kernel in a cache that is one which was built of the same source."""
-    assert kernel.build
-    assert kernel.tree
-    old = kernel.build.parent
-    record = entries.read(old)
-    assert record
-    spec = parse(str(tree))
-    inputs = resolver._inputs(spec)
-    entry = entries.path_of(cache, spec.name, inputs)
-    shutil.copytree(old, entry, symlinks=True)
-    # paths in a build are those of where it was made
-    moved = {partial_of(old) / "build": partial_of(entry) / "build", kernel.tree: tree}
-    build.relocate(entry / "build", moved)
-    dataclasses.replace(record, name=spec.name, tree=str(tree), inputs=inputs).write(entry)

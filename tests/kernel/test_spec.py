@@ -64,7 +64,9 @@ def test_no_spec(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["/no/such", "./none", "~/none/such", "../x+y"])
-def test_no_such_path(text: str) -> None:
+def test_no_such_path(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(Problem, match="no such image or tree"):
         parse(text)
 
