@@ -63,7 +63,8 @@ def meanwhile(
 def _add(context: Context, program: Program, request: Request, times: int = 1) -> Ref:
     name, fields = request
     ioctl = context.uapi.ioctl(name)
-    given: dict[str, Any] = {"size": context.uapi.sizeof(ioctl.struct)} | fields
+    size = context.uapi.fields(ioctl.struct)[0]  # of VFIO's structs it is argsz
+    given: dict[str, Any] = {size: context.uapi.sizeof(ioctl.struct)} | fields
     plain = {
         key: value if isinstance(value, dict) else value.__index__() for key, value in given.items()
     }

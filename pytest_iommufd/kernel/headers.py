@@ -14,7 +14,7 @@ from pytest_iommufd.uapi import Uapi
 
 @functools.cache
 def known_headers(specs: tuple[str, ...]) -> dict[str, Uapi]:
-    """Return the descriptions of headers by name: first those of kernels that are built.
+    """Return the descriptions of headers by what messages call them: first those of built kernels.
 
     Args:
         specs: the kernels.
@@ -24,7 +24,7 @@ def known_headers(specs: tuple[str, ...]) -> dict[str, Uapi]:
         with contextlib.suppress(Problem):
             kernel = ready(spec, default_root())
             if kernel and kernel.uapi:
-                found[kernel.name] = Uapi.load(kernel.uapi)
+                found[spec] = Uapi.load(kernel.uapi)
     for uapi in Uapi.shipped():
-        found.setdefault(uapi.name, uapi)
+        found[f"{uapi.name} as shipped"] = uapi
     return found

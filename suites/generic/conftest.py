@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import tomllib
 from dataclasses import dataclass
@@ -12,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_iommufd import Problem, absent
-from pytest_iommufd.kernel import ready
-from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd import absent
+from pytest_iommufd.kernel.headers import known_headers
 from pytest_iommufd.rules.marker import rule, rule_of
-from pytest_iommufd.uapi import Uapi
 
 from .raw import Raw
 from .samples import NO_OBJECTS, SAMPLES, Objects, find
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_iommufd.iommufd import Buffer, Context
     from pytest_iommufd.lab import Bench
+    from pytest_iommufd.uapi import Uapi
 
     from .samples import Call, Sample
 
@@ -83,16 +81,9 @@ def diverging(rule_name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("divergence", rows, indirect=True)
 
 
-@functools.cache
-def _headers(specs: tuple[str, ...]) -> tuple[Uapi, ...]:
-    """Return all descriptions: the shipped ones, and those of the kernels that are built."""
-    known = list(Uapi.shipped())
-    for spec in specs:
-        with contextlib.suppress(Problem):
-            kernel = ready(spec, default_root())
-            if kernel and kernel.uapi:
-                known.append(Uapi.load(kernel.uapi))
-    return tuple(known)
+def _headers(config: pytest.Config) -> list[Uapi]:
+    """Return all descriptions: those of the kernels that are built, and the shipped ones."""
+    return list(known_headers(tuple(config.getoption("--kernel") or ())).values())
 
 
 def _fields(headers: Iterable[Uapi], command: str) -> list[str]:
@@ -163,7 +154,7 @@ def _answers(sample: Sample, fields: list[str]) -> bool:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give tests each command, or each command and field, of all headers."""
-    headers = _headers(tuple(metafunc.config.getoption("--kernel") or ()))
+    headers = _headers(metafunc.config)
     commands = list(dict.fromkeys(ioctl.name for uapi in headers for ioctl in uapi.ioctls))
     samples = find(commands)
     if "command" in metafunc.fixturenames:
@@ -406,7 +397,7 @@ def first_version(request: pytest.FixtureRequest, uapi: Uapi) -> Callable[[Raw],
         if name in FIRST_VERSION:
             last = FIRST_VERSION[name]
             return uapi.offsetof(struct, last) + uapi.sizeof(struct, last)
-        headers = [uapi, *_headers(tuple(request.config.getoption("--kernel") or ()))]
+        headers = [uapi, *_headers(request.config)]
         return min(other.sizeof(struct) for other in headers if other.has(struct))
 
     return size

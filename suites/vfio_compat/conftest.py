@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd import Context, IoctlError
-from pytest_iommufd.iommufd.uffd import FaultingPage
+from pytest_iommufd.iommufd.meanwhile import meanwhile
 from pytest_iommufd.iommufd.vfio import VfioContainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.agent.protocol import Ref
     from pytest_iommufd.iommufd import Ioas, MockDevice
     from pytest_iommufd.iommufd.leaks import Ledger
+    from pytest_iommufd.iommufd.uffd import FaultingPage
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
@@ -101,34 +100,23 @@ def own_page_table(uapi: Uapi) -> bool:
 
 
 @pytest.fixture
-def while_mapping(iommufd: Context, ioas: Ioas, page_size: int) -> Callable[..., None]:
+def while_mapping(
+    iommufd: Context, ioas: Ioas, faulting_page: FaultingPage, page_size: int
+) -> Callable[..., None]:
     """Makes an ioctl while a map waits for its page: `while_mapping(iova, "IOMMU_...", **fields)`.
 
     The map is of a page into `ioas`, which must have a device: else it does not touch the page.
     """
-    uapi, process = iommufd.uapi, iommufd.process
-
-    def add(program: Program, name: str, fields: dict[str, Any]) -> Ref:
-        command = uapi.ioctl(name)
-        size = next(iter(uapi.fields(command.struct)))
-        given = {size: uapi.sizeof(command.struct)} | fields
-        at = iommufd.put(bytes(uapi.struct(command.struct, **given)))
-        return program.syscall("ioctl", iommufd.fd, command.number, at)
+    flags = iommufd.uapi.IOMMU_IOAS_MAP_FIXED_IOVA | iommufd.uapi.IOMMU_IOAS_MAP_READABLE
 
     def call(iova: int, name: str, /, **fields: Any) -> None:
         __tracebackhide__ = True
-        page = FaultingPage(process, page_size, b"filled")
-        flags = uapi.IOMMU_IOAS_MAP_FIXED_IOVA | uapi.IOMMU_IOAS_MAP_READABLE
-        where = {"iova": iova, "user_va": page.address, "length": page_size, "flags": flags}
-        mapping, other = Program(), Program()
-        mapped = add(mapping, "IOMMU_IOAS_MAP", {"ioas_id": ioas.id, **where})
-        page.wait(other)
-        made = add(other, name, fields)
-        page.fill(other)
-        results = process.run_parallel([mapping, other], during=f"{name} during IOMMU_IOAS_MAP")
-        if results[0][mapped.index].errno:
+        where = {"iova": iova, "user_va": faulting_page.address, "length": page_size}
+        mapping = ("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": flags, **where})
+        mapped, error = meanwhile(iommufd, faulting_page, mapping, (name, fields))
+        if mapped:
             raise AssertionError("the map that was waited for failed")
-        if error := results[1][made.index].errno:
+        if error:
             raise IoctlError(error, name, None)
 
     return call

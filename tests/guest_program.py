@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,11 @@ _SECONDS = 60
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a program: its wait status, and what it printed."""
+    """What became of a program: its wait status, what it printed, and seconds it took."""
 
     status: int
     output: str
+    seconds: float
 
     @property
     def exit(self) -> int:
@@ -72,14 +74,16 @@ def run(machine: Machine, program: Path, *args: str, seconds: float = _SECONDS) 
     for standard in (1, 2):
         steps.syscall(_DUP2, output, standard)
     steps.syscall(_EXECVE, at, vector, vector + len(addresses))
-    status = None
+    status, began = None, time.monotonic()
     try:
         process.run(steps, seconds=seconds)
     except ProcessDied as ended:
         status = ended.status
+    took = time.monotonic() - began
     assert status is not None, "it could not be executed"
     reader = machine.process()
     try:
-        return Ran(status, reader.read_file(_OUTPUT, 1 << 20).decode(errors="replace"))
+        printed = reader.read_file(_OUTPUT, 1 << 20).decode(errors="replace")
+        return Ran(status, printed, took)
     finally:
         reader.end()
