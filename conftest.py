@@ -3,7 +3,7 @@
 
 import os
 
-from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.kernel.cache.store import default_root
 
 pytest_plugins = ["pytester"]
 

@@ -13,9 +13,9 @@ import pytest
 from pytest_iommufd.agent import build
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.progress import default
 from pytest_iommufd.iommufd.context import DEVICE
 from pytest_iommufd.kernel import ready, resolve
-from pytest_iommufd.kernel.progress import default
 from pytest_iommufd.machine import accel, qemu
 from pytest_iommufd.machine.iommu import NONE
 from pytest_iommufd.machine.local import LocalMachine
@@ -176,7 +176,7 @@ class Lab:
         """Have all that a kernel takes, at once: one stop for who must install it by hand."""
         if spec == "running":
             return
-        from pytest_iommufd.kernel import tools  # noqa: PLC0415 - costly, and mostly not needed
+        from pytest_iommufd.host import tools  # noqa: PLC0415 - costly, and mostly not needed
 
         names = [qemu.PROGRAM]
         if ready(spec, self.settings.cache) is None:

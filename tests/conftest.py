@@ -10,7 +10,7 @@ import editing
 import pytest
 
 from pytest_iommufd.agent import build
-from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.kernel.cache.store import default_root
 from pytest_iommufd.uapi import Uapi
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from watching import EditedTree
 
-from pytest_iommufd.kernel import build, entries, resolve, resolver
-from pytest_iommufd.kernel.cache import Cache, default_root, partial_of
+from pytest_iommufd.kernel import resolve, resolver
+from pytest_iommufd.kernel.build import make as build
+from pytest_iommufd.kernel.cache import entries
+from pytest_iommufd.kernel.cache.store import Cache, default_root, partial_of
 from pytest_iommufd.kernel.spec import parse
 
 if TYPE_CHECKING:

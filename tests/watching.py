@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.kernel.cache import VARIABLE
+from pytest_iommufd.kernel.cache.store import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,10 @@ class Watching:
 
     def __init__(self, tree: EditedTree, *arguments: str, **environment: str) -> None:
         self._popen = subprocess.Popen(
-            [*(sys.executable, "-m", "pytest_iommufd.cli", "watch", str(tree.path)), *arguments],
+            [
+                *(sys.executable, "-m", "pytest_iommufd.commands.main", "watch", str(tree.path)),
+                *arguments,
+            ],
             env={**os.environ, VARIABLE: str(tree.cache), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

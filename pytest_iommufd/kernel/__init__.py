@@ -5,9 +5,9 @@
 pytest, and nothing costly (rich, apt) is imported before something has to be built.
 """
 
+from pytest_iommufd.host.progress import Progress
+from pytest_iommufd.kernel.build.rebuild import rebuild_module
 from pytest_iommufd.kernel.model import Kernel
-from pytest_iommufd.kernel.progress import Progress
-from pytest_iommufd.kernel.rebuild import rebuild_module
 from pytest_iommufd.kernel.resolver import ready, resolve
 
 __all__ = ["Kernel", "Progress", "ready", "rebuild_module", "resolve"]

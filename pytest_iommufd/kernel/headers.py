@@ -8,7 +8,7 @@ import functools
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import ready
-from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.kernel.cache.store import default_root
 from pytest_iommufd.uapi import Uapi
 
 

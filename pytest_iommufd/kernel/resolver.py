@@ -14,23 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import (
-    build,
-    config,
-    derive,
-    entries,
-    identity,
-    packages,
-    patchseries,
-    tools,
-)
-from pytest_iommufd.kernel.cache import Cache, partial_of
+from pytest_iommufd.host import tools
+from pytest_iommufd.host.progress import default
+from pytest_iommufd.kernel.build import config
+from pytest_iommufd.kernel.build import make as build
+from pytest_iommufd.kernel.cache import entries
+from pytest_iommufd.kernel.cache.store import Cache, partial_of
 from pytest_iommufd.kernel.model import Kernel
-from pytest_iommufd.kernel.progress import default
+from pytest_iommufd.kernel.series import derive, patchseries
+from pytest_iommufd.kernel.source import identity, packages
 from pytest_iommufd.kernel.spec import Spec, check_make_path, parse
 
 if TYPE_CHECKING:
-    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.host.progress import Progress
 
 # Builds of one tree or package that are kept: a run that has begun may still boot an earlier one.
 _KEPT = 3

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import entries, patchseries
+from pytest_iommufd.kernel.cache import entries
+from pytest_iommufd.kernel.series import patchseries
 
 FORMS = (
     "running (this machine's kernel), a kernel image, a source tree, "

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_iommufd.machine.child import Child
+from pytest_iommufd.host.child import Child
 from pytest_iommufd.machine.qemu import Guest
 
 DEVICE = Path("/dev/kvm")

@@ -7,8 +7,8 @@ import os
 import tempfile
 from typing import IO, TYPE_CHECKING
 
+from pytest_iommufd.host.child import Child
 from pytest_iommufd.machine.base import CONSOLE_TAIL_LINES, Machine
-from pytest_iommufd.machine.child import Child
 from pytest_iommufd.machine.stream import Stream
 
 if TYPE_CHECKING:

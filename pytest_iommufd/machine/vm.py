@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.initramfs import Initramfs
+from pytest_iommufd.host.child import Child
 from pytest_iommufd.machine.base import CONSOLE_TAIL_LINES, Machine
-from pytest_iommufd.machine.child import Child
 from pytest_iommufd.machine.iommu import IOMMUS, NONE, PCI_DEVICES
 from pytest_iommufd.machine.qemu import Guest
 from pytest_iommufd.machine.stream import DeadlinePassedError, Stream, StreamEndedError

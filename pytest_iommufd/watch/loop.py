@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel.build import BuildError
+from pytest_iommufd.kernel.build.make import BuildError
 from pytest_iommufd.watch.changes import Saved
 from pytest_iommufd.watch.difference import counts
 from pytest_iommufd.watch.display import Spinner
@@ -16,8 +16,8 @@ from pytest_iommufd.watch.display import Spinner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.kernel.progress import Progress
-    from pytest_iommufd.kernel.workspace import Workspace
+    from pytest_iommufd.host.progress import Progress
+    from pytest_iommufd.kernel.build.workspace import Workspace
     from pytest_iommufd.watch.changes import Changes
     from pytest_iommufd.watch.display import Display
     from pytest_iommufd.watch.tests import Outcome, Tests

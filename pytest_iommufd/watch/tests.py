@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel.run import run
+from pytest_iommufd.host.run import run
 from pytest_iommufd.rules.verdicts import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.host.progress import Progress
 
 SUITES = "pytest_iommufd.suites"
 DEFAULT = "hwpt_alloc"

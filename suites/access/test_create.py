@@ -5,21 +5,11 @@ from __future__ import annotations
 
 import resource
 from errno import EBUSY, EINVAL, ENOENT
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_refs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.iommufd.access import Access
-    from pytest_iommufd.machine import Process
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 PLACE = 0x4000_0000
 MOCK_PAGE = 2048
@@ -28,26 +18,26 @@ PIN = pytest.mark.parametrize("pin", [False, True], ids=["rw", "pin"])
 
 @rule("access.create.flags")
 @pytest.mark.parametrize("bit", [1, 31])
-def test_unknown_flag(expected: Expectation, ioas: Ioas, bit: int) -> None:
+def test_unknown_flag(expected, ioas, bit):
     with expected:
         ioas.create_access(flags=1 | 1 << bit)
 
 
 @rule("access.create.flags_first")
-def test_unknown_flag_is_told_first(expected: Expectation, iommufd: Context) -> None:
+def test_unknown_flag_is_told_first(expected, iommufd):
     with expected:
         iommufd.test("create_access", 9999, create_access={"flags": 2})
 
 
 @rule("access.create.ioas_id")
 @PIN
-def test_no_ioas(expected: Expectation, iommufd: Context, no_ioas: int, *, pin: bool) -> None:
+def test_no_ioas(expected, iommufd, no_ioas, pin):
     with expected:
         iommufd.test("create_access", no_ioas, create_access={"flags": pin})
 
 
 @rule("access.create.no_descriptor")
-def test_no_descriptor_is_left(expected: Expectation, ioas: Ioas, process: Process) -> None:
+def test_no_descriptor_is_left(expected, ioas, process):
     old, new = process.arena, process.arena + 16
     process.write(new, (4).to_bytes(8, "little") + (4096).to_bytes(8, "little"))
     process.checked("prlimit64", 0, resource.RLIMIT_NOFILE, new, old)
@@ -60,13 +50,7 @@ def test_no_descriptor_is_left(expected: Expectation, ioas: Ioas, process: Proce
 
 
 @rule("access.create.unwritable")
-def test_descriptor_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    ioas: Ioas,
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-) -> None:
+def test_descriptor_cannot_be_written(expected, iommufd, ioas, readonly, uapi):
     op, size = uapi.IOMMU_TEST_OP_CREATE_ACCESS, uapi.sizeof("iommu_test_cmd")
     given = uapi.struct("iommu_test_cmd", op=op, size=size, id=ioas.id)
     with expected:
@@ -75,7 +59,7 @@ def test_descriptor_cannot_be_written(
 
 
 @rule("access.create.many")
-def test_many_accesses(ioas: Ioas, buffer: Buffer, area: int) -> None:
+def test_many_accesses(ioas, buffer, area):
     accesses = [ioas.create_access(pin=bool(number % 2)) for number in range(20)]
     buffer.write(b"all")
     assert {access.read(area, 3) for access in accesses} == {b"all"}
@@ -83,7 +67,7 @@ def test_many_accesses(ioas: Ioas, buffer: Buffer, area: int) -> None:
 
 @rule("access.create.holds")
 @PIN
-def test_access_holds_its_ioas(expected: Expectation, ioas: Ioas, *, pin: bool) -> None:
+def test_access_holds_its_ioas(expected, ioas, pin):
     access = ioas.create_access(pin=pin)
     with expected:
         ioas.destroy()
@@ -92,9 +76,7 @@ def test_access_holds_its_ioas(expected: Expectation, ioas: Ioas, *, pin: bool) 
 
 
 @rule("access.create.object")
-def test_access_is_an_object_that_is_held(
-    expected: Expectation, iommufd: Context, ioas: Ioas
-) -> None:
+def test_access_is_an_object_that_is_held(expected, iommufd, ioas):
     ioas.create_access()
     with expected:
         iommufd.destroy(ioas.id + 1)
@@ -102,8 +84,8 @@ def test_access_is_an_object_that_is_held(
 
 @rule("access.create.context_closed_first")
 def test_access_outlives_the_descriptor_of_its_context(
-    iommufd: Context, ioas: Ioas, buffer: Buffer, access: Access, area: int, process: Process
-) -> None:
+    iommufd, ioas, buffer, access, area, process
+):
     access.pin(area, 0x1000, buffer)
     iommufd.close()
     other = type(iommufd)(process, iommufd.uapi)
@@ -115,7 +97,7 @@ def test_access_outlives_the_descriptor_of_its_context(
 
 @rule("access.pinning.alignment")
 @PIN
-def test_pinning_access_wants_pages(ioas: Ioas, page_size: int, *, pin: bool) -> None:
+def test_pinning_access_wants_pages(ioas, page_size, pin):
     access = ioas.create_access(pin=pin)
     assert ioas.alignment() == (page_size if pin else 1)
     access.close()
@@ -123,9 +105,7 @@ def test_pinning_access_wants_pages(ioas: Ioas, page_size: int, *, pin: bool) ->
 
 
 @rule("access.pinning.alignment_of_the_strictest")
-def test_alignment_is_of_who_wants_most(
-    mock_device: MockDevice, ioas: Ioas, page_size: int
-) -> None:
+def test_alignment_is_of_who_wants_most(mock_device, ioas, page_size):
     one, other = ioas.create_access(pin=True), ioas.create_access(pin=True)
     one.close()
     assert ioas.alignment() == page_size
@@ -139,9 +119,7 @@ def test_alignment_is_of_who_wants_most(
 @pytest.mark.parametrize(
     ("iova", "length", "offset"), [(0x1800, 0x1000, 0), (0x1000, 0x800, 0), (0x1000, 0x1000, 0x800)]
 )
-def test_no_pinning_where_an_area_is_not_of_pages(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, iova: int, length: int, offset: int
-) -> None:
+def test_no_pinning_where_an_area_is_not_of_pages(expected, ioas, buffer, iova, length, offset):
     ioas.map(buffer.address + offset, length, iova=iova)
     with expected:
         ioas.create_access(pin=True)
@@ -152,15 +130,7 @@ def test_no_pinning_where_an_area_is_not_of_pages(
 
 @rule("access.pinning.unaligned_map")
 @pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
-def test_only_pages_can_be_mapped_then(
-    expected: Expectation,
-    request: pytest.FixtureRequest,
-    ioas: Ioas,
-    buffer: Buffer,
-    access: Access,
-    *,
-    device: bool,
-) -> None:
+def test_only_pages_can_be_mapped_then(expected, request, ioas, buffer, access, device):
     if device:
         request.getfixturevalue("mock_device")
     with expected:
@@ -170,9 +140,7 @@ def test_only_pages_can_be_mapped_then(
 
 
 @rule("access.pinning.device_gone")
-def test_access_does_not_need_the_device(
-    mock_device: MockDevice, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_access_does_not_need_the_device(mock_device, buffer, access, area):
     item = access.pin(area, buffer.size, buffer)
     mock_device.destroy()
     check_refs(access.context, buffer, buffer.size, 1)
@@ -185,9 +153,7 @@ def test_access_does_not_need_the_device(
 
 @rule("access.replace.moves")
 @PIN
-def test_access_moves(
-    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, area: int, *, pin: bool
-) -> None:
+def test_access_moves(ioas, other_ioas, buffer, area, pin):
     access = ioas.create_access(pin=pin)
     other_ioas.map(buffer.address + 0x1000, 0x1000, iova=area)
     buffer.write(b"old")
@@ -201,17 +167,13 @@ def test_access_moves(
 
 
 @rule("access.replace.alignment")
-def test_alignment_moves_along(
-    ioas: Ioas, other_ioas: Ioas, access: Access, page_size: int
-) -> None:
+def test_alignment_moves_along(ioas, other_ioas, access, page_size):
     access.replace(other_ioas)
     assert (ioas.alignment(), other_ioas.alignment()) == (1, page_size)
 
 
 @rule("access.replace.pinned")
-def test_moving_unpins(
-    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_moving_unpins(ioas, other_ioas, buffer, access, area):
     item = access.pin(area, buffer.size, buffer)
     access.replace(other_ioas)
     check_refs(ioas.context, buffer, buffer.size, 0)
@@ -221,7 +183,7 @@ def test_moving_unpins(
 
 
 @rule("access.replace.same")
-def test_moving_to_where_it_is(ioas: Ioas, buffer: Buffer, access: Access, area: int) -> None:
+def test_moving_to_where_it_is(ioas, buffer, access, area):
     item = access.pin(area, buffer.size, buffer)
     access.replace(ioas)
     check_refs(ioas.context, buffer, buffer.size, 1)
@@ -229,23 +191,14 @@ def test_moving_to_where_it_is(ioas: Ioas, buffer: Buffer, access: Access, area:
 
 
 @rule("access.replace.ioas_id")
-def test_moving_to_no_ioas(
-    expected: Expectation, buffer: Buffer, access: Access, area: int, no_ioas: int
-) -> None:
+def test_moving_to_no_ioas(expected, buffer, access, area, no_ioas):
     with expected:
         access.replace(no_ioas)
     access.unpin(access.pin(area, 0x1000, buffer))
 
 
 @rule("access.replace.unaligned_area")
-def test_moving_to_where_an_area_is_not_of_pages(
-    expected: Expectation,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    access: Access,
-    area: int,
-) -> None:
+def test_moving_to_where_an_area_is_not_of_pages(expected, ioas, other_ioas, buffer, access, area):
     other_ioas.map(buffer, MOCK_PAGE)
     item = access.pin(area, 0x1000, buffer)
     with expected:
@@ -258,14 +211,7 @@ def test_moving_to_where_an_area_is_not_of_pages(
 
 
 @rule("access.replace.refused_stays")
-def test_access_that_could_not_move(
-    expected: Expectation,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    access: Access,
-    area: int,
-) -> None:
+def test_access_that_could_not_move(expected, ioas, other_ioas, buffer, access, area):
     other_ioas.map(buffer, MOCK_PAGE)
     with expected:
         access.replace(other_ioas)
@@ -279,9 +225,7 @@ def test_access_that_could_not_move(
 
 
 @rule("access.replace.copied")
-def test_pages_stay_where_they_were_copied_to(
-    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_pages_stay_where_they_were_copied_to(ioas, other_ioas, buffer, access, area):
     copied = other_ioas.copy(ioas, area, buffer.size)
     access.pin(area, buffer.size, buffer)
     access.replace(other_ioas)
@@ -294,9 +238,7 @@ def test_pages_stay_where_they_were_copied_to(
 
 @rule("access.fd")
 @pytest.mark.parametrize("op", ["pin", "unpin", "rw", "replace"])
-def test_descriptor_is_no_access(
-    expected: Expectation, iommufd: Context, ioas: Ioas, access: Access, no_access: int, op: str
-) -> None:
+def test_descriptor_is_no_access(expected, iommufd, ioas, access, no_access, op):
     wrong = type(access)(iommufd, no_access)
     with expected:
         if op == "pin":

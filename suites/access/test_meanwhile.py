@@ -18,10 +18,7 @@ from pytest_iommufd.iommufd.meanwhile import Request, meanwhile
 from pytest_iommufd.uapi import errno_number
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Ioas, MockDevice
     from pytest_iommufd.iommufd.access import Access
-    from pytest_iommufd.iommufd.uffd import FaultingPage
-    from pytest_iommufd.rules.expectation import Expectation
 
 PLACE = 0x4000_0000
 pytestmark = pytest.mark.no_fail_nth("threads make the calls, not the test itself")
@@ -45,13 +42,7 @@ def read(access: Access) -> Request:
 
 
 @rule("access.pin.being_mapped")
-def test_while_it_is_mapped(
-    expected: Expectation,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    access: Access,
-    faulting_page: FaultingPage,
-) -> None:
+def test_while_it_is_mapped(expected, mock_device, ioas, access, faulting_page):
     assert mock_device.id
     fields = {"user_va": faulting_page.address, "length": 0x1000, "iova": PLACE}
     mapping: Request = ("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": 7} | fields)
@@ -62,14 +53,7 @@ def test_while_it_is_mapped(
 
 
 @rule("access.pin.being_unmapped")
-def test_while_it_is_unmapped(
-    expected: Expectation,
-    ioas: Ioas,
-    buffer: Buffer,
-    access: Access,
-    area: int,
-    faulting_page: FaultingPage,
-) -> None:
+def test_while_it_is_unmapped(expected, ioas, buffer, access, area, faulting_page):
     other = ioas.create_access(pin=True)
     unmapping: Request = (
         "IOMMU_IOAS_UNMAP",
@@ -82,15 +66,7 @@ def test_while_it_is_unmapped(
 
 
 @rule("access.replace.meanwhile")
-def test_while_it_moves(
-    expected: Expectation,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    access: Access,
-    area: int,
-    faulting_page: FaultingPage,
-) -> None:
+def test_while_it_moves(expected, ioas, other_ioas, buffer, access, area, faulting_page):
     moving = operation(access, "access_replace_ioas", ioas_id=other_ioas.id)
     stopped = pin(access, faulting_page.address)
     errnos = meanwhile(ioas.context, faulting_page, stopped, read(access), waiting=moving)

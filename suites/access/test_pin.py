@@ -14,12 +14,7 @@ from pytest_iommufd.iommufd.accounting import as_seen_by
 from pytest_iommufd.iommufd.checks import check_map, check_refs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.iommufd.access import Access
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
+    from pytest_iommufd.iommufd import MockDevice
 
 LAST = (1 << 64) - 1
 PLACE = 0x4000_0000
@@ -37,9 +32,7 @@ def attached(request: pytest.FixtureRequest, *, device: bool) -> MockDevice | No
 @rule("access.pin.pins")
 @pytest.mark.parametrize("pages", [1, 2, 15])
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
-def test_pages_are_pinned(
-    buffer: Buffer, access: Access, area: int, pages: int, *, write: bool
-) -> None:
+def test_pages_are_pinned(buffer, access, area, pages, write):
     item = access.pin(area, pages * 0x1000, buffer, write=write)
     check_refs(access.context, buffer, pages * 0x1000, 1)
     check_refs(access.context, buffer.address + pages * 0x1000, 0x1000, 0)
@@ -50,14 +43,7 @@ def test_pages_are_pinned(
 @rule("access.pin.part")
 @pytest.mark.parametrize(("first", "length"), [(1, 1), (3, 0x2000), (2, 0x1001)])
 @DEVICE
-def test_part_of_an_area(
-    attached: MockDevice | None,
-    buffer: Buffer,
-    access: Access,
-    area: int,
-    first: int,
-    length: int,
-) -> None:
+def test_part_of_an_area(attached, buffer, access, area, first, length):
     start = first * 0x1000
     item = access.pin(area + start, length, buffer.address + start)
     check_refs(access.context, buffer.address + start, -(-length // 0x1000) * 0x1000, 1)
@@ -67,9 +53,7 @@ def test_part_of_an_area(
 
 @rule("access.pin.shared")
 @DEVICE
-def test_pages_are_pinned_once(
-    attached: MockDevice | None, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_pages_are_pinned_once(attached, buffer, access, area):
     items = [access.pin(area, size, buffer) for size in (0x4000, 0x4000, 0x2000, 0x8000)]
     check_refs(access.context, buffer, 0x8000, 1)
     for item in items:
@@ -79,9 +63,7 @@ def test_pages_are_pinned_once(
 
 
 @rule("access.pin.across_devices")
-def test_devices_come_and_go_while_pages_are_pinned(
-    iommufd: Context, ioas: Ioas, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_devices_come_and_go_while_pages_are_pinned(iommufd, ioas, buffer, access, area):
     item = access.pin(area + 0x1000, 0x2000, buffer.address + 0x1000)
     device = iommufd.mock_device(ioas)
     check_map(device.hwpt, area, buffer, buffer.size)
@@ -94,7 +76,7 @@ def test_devices_come_and_go_while_pages_are_pinned(
 
 
 @rule("access.pin.several_areas")
-def test_several_areas_that_touch(ioas: Ioas, buffer: Buffer, access: Access) -> None:
+def test_several_areas_that_touch(ioas, buffer, access):
     for number in range(3):
         ioas.map(buffer.address + number * 0x1000, 0x1000, iova=PLACE + number * 0x1000)
     item = access.pin(PLACE, 0x3000, buffer)
@@ -105,9 +87,7 @@ def test_several_areas_that_touch(ioas: Ioas, buffer: Buffer, access: Access) ->
 
 @rule("access.pin.unmap")
 @DEVICE
-def test_unmapping_takes_the_pages_away(
-    attached: MockDevice | None, ioas: Ioas, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_unmapping_takes_the_pages_away(attached, ioas, buffer, access, area):
     items = [access.pin(area, 0x1000, buffer), access.pin(area, buffer.size, buffer)]
     assert ioas.unmap(area, buffer.size) == buffer.size
     check_refs(ioas.context, buffer, buffer.size, 0)
@@ -118,9 +98,7 @@ def test_unmapping_takes_the_pages_away(
 
 
 @rule("access.pin.unmap_others")
-def test_unmapping_leaves_other_areas_pinned(
-    ioas: Ioas, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_unmapping_leaves_other_areas_pinned(ioas, buffer, access, area):
     ioas.map(buffer.address, 0x1000, iova=PLACE << 1)
     kept = access.pin(area, buffer.size, buffer)
     ioas.unmap(PLACE << 1, 0x1000)
@@ -129,9 +107,7 @@ def test_unmapping_leaves_other_areas_pinned(
 
 
 @rule("access.pin.unmap_all")
-def test_unmapping_all_asks_every_access(
-    ioas: Ioas, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_unmapping_all_asks_every_access(ioas, buffer, access, area):
     others = [ioas.create_access(pin=True) for _ in range(3)]
     for one in (access, *others):
         one.pin(area, 0x2000, buffer)
@@ -141,9 +117,7 @@ def test_unmapping_all_asks_every_access(
 
 @rule("access.pin.close")
 @DEVICE
-def test_closing_unpins(
-    attached: MockDevice | None, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_closing_unpins(attached, buffer, access, area):
     access.pin(area, 0x1000, buffer)
     access.pin(area, 0x2000, buffer)
     access.close()
@@ -151,32 +125,28 @@ def test_closing_unpins(
 
 
 @rule("access.pin.length_zero")
-def test_no_byte(expected: Expectation, access: Access, area: int) -> None:
+def test_no_byte(expected, access, area):
     with expected:
         access.pin(area, 0)
 
 
 @rule("access.pin.wraps")
 @pytest.mark.parametrize(("iova", "length"), [(LAST - 0xFFF, 0x2000), (LAST, 2)])
-def test_range_wraps(expected: Expectation, access: Access, iova: int, length: int) -> None:
+def test_range_wraps(expected, access, iova, length):
     with expected:
         access.pin(iova, length)
 
 
 @rule("access.pin.not_mapped")
 @pytest.mark.parametrize(("first", "length"), [(0x1_0000, 1), (0xF000, 0x2000), (-0x1000, 0x2000)])
-def test_range_is_not_all_mapped(
-    expected: Expectation, buffer: Buffer, access: Access, area: int, first: int, length: int
-) -> None:
+def test_range_is_not_all_mapped(expected, buffer, access, area, first, length):
     with expected:
         access.pin(area + first, length)
     check_refs(access.context, buffer, buffer.size, 0)
 
 
 @rule("access.pin.hole")
-def test_range_has_a_hole(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, access: Access
-) -> None:
+def test_range_has_a_hole(expected, ioas, buffer, access):
     for number in (0, 2):
         ioas.map(buffer.address + number * 0x1000, 0x1000, iova=PLACE + number * 0x1000)
     with expected:
@@ -187,18 +157,14 @@ def test_range_has_a_hole(
 
 @rule("access.pin.unaligned")
 @pytest.mark.parametrize("by", [1, 0x800])
-def test_range_begins_within_a_page(
-    expected: Expectation, access: Access, area: int, by: int
-) -> None:
+def test_range_begins_within_a_page(expected, access, area, by):
     with expected:
         access.pin(area + by, 0x800)
 
 
 @rule("access.pin.protection")
 @pytest.mark.parametrize(("flags", "write"), [(4, True), (2, False)], ids=["write", "read"])
-def test_area_does_not_allow_it(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, access: Access, flags: int, *, write: bool
-) -> None:
+def test_area_does_not_allow_it(expected, ioas, buffer, access, flags, write):
     ioas.map(buffer, iova=PLACE, flags=flags | 1)
     with expected:
         access.pin(PLACE, 0x1000, write=write)
@@ -206,7 +172,7 @@ def test_area_does_not_allow_it(
 
 
 @rule("access.pin.later_protection")
-def test_later_area_does_not_allow_it(ioas: Ioas, buffer: Buffer, access: Access) -> None:
+def test_later_area_does_not_allow_it(ioas, buffer, access):
     ioas.map(buffer, 0x1000, iova=PLACE)
     ioas.map(buffer, 0x1000, iova=PLACE + 0x1000, flags=5)
     with raises_errno(EPERM):
@@ -216,13 +182,7 @@ def test_later_area_does_not_allow_it(ioas: Ioas, buffer: Buffer, access: Access
 
 @rule("access.pin.memory_gone")
 @pytest.mark.parametrize("gone", [0, 3])
-def test_memory_is_gone(
-    expected: Expectation,
-    ioas: Ioas,
-    buffers: Callable[..., Buffer],
-    access: Access,
-    gone: int,
-) -> None:
+def test_memory_is_gone(expected, ioas, buffers, access, gone):
     memory = buffers(0x4000)
     iova = ioas.map(memory)
     memory.unmap(gone * 0x1000, 0x1000)
@@ -233,9 +193,7 @@ def test_memory_is_gone(
 
 
 @rule("access.pin.memory_of_a_device")
-def test_memory_that_a_device_has_is_never_gone(
-    mock_device: MockDevice, access: Access, ioas: Ioas, buffers: Callable[..., Buffer]
-) -> None:
+def test_memory_that_a_device_has_is_never_gone(mock_device, access, ioas, buffers):
     memory = buffers(0x2000)
     memory.write(b"kept")
     iova = ioas.map(memory)
@@ -245,9 +203,7 @@ def test_memory_that_a_device_has_is_never_gone(
 
 
 @rule("access.pin.process_gone")
-def test_process_is_gone(
-    expected: Expectation, iommufd: Context, ioas: Ioas, access: Access, buffer: Buffer
-) -> None:
+def test_process_is_gone(expected, iommufd, ioas, access, buffer):
     child = iommufd.process.fork()
     as_seen_by(iommufd, child).ioctl(
         "IOMMU_IOAS_MAP", ioas_id=ioas, flags=7, user_va=buffer, length=0x2000, iova=PLACE
@@ -258,9 +214,7 @@ def test_process_is_gone(
 
 
 @rule("access.pin.other_process")
-def test_memory_of_another_process(
-    iommufd: Context, ioas: Ioas, access: Access, buffer: Buffer
-) -> None:
+def test_memory_of_another_process(iommufd, ioas, access, buffer):
     child = iommufd.process.fork()
     as_seen_by(iommufd, child).ioctl(
         "IOMMU_IOAS_MAP", ioas_id=ioas, flags=7, user_va=buffer, length=0x2000, iova=PLACE
@@ -269,18 +223,14 @@ def test_memory_of_another_process(
 
 
 @rule("access.pin.other_pages")
-def test_kernel_compares_the_pages(
-    expected: Expectation, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_kernel_compares_the_pages(expected, buffer, access, area):
     with expected:
         access.pin(area, 0x2000, buffer.address + 0x1000)
     check_refs(access.context, buffer, buffer.size, 0)
 
 
 @rule("access.pin.compare_unreadable")
-def test_kernel_cannot_compare_the_pages(
-    expected: Expectation, buffer: Buffer, access: Access, area: int, unmapped: int
-) -> None:
+def test_kernel_cannot_compare_the_pages(expected, buffer, access, area, unmapped):
     with expected:
         access.pin(area, 0x1000, unmapped)
     check_refs(access.context, buffer, buffer.size, 0)
@@ -288,26 +238,26 @@ def test_kernel_cannot_compare_the_pages(
 
 @rule("access.pin.too_long")
 @pytest.mark.parametrize("flags", [0, 2])
-def test_range_is_too_long(expected: Expectation, access: Access, flags: int) -> None:
+def test_range_is_too_long(expected, access, flags):
     with expected:
         access.pin(PLACE, (16 << 20) + 1, flags=flags)
 
 
 @rule("access.pin.flags")
 @pytest.mark.parametrize("bit", [1, 17, 31])
-def test_unknown_flag(expected: Expectation, access: Access, area: int, bit: int) -> None:
+def test_unknown_flag(expected, access, area, bit):
     with expected:
         access.pin(area, 0x1000, flags=1 << bit)
 
 
 @rule("access.pin.not_for_all")
-def test_access_that_does_not_pin(expected: Expectation, ioas: Ioas, area: int) -> None:
+def test_access_that_does_not_pin(expected, ioas, area):
     with expected:
         ioas.create_access().pin(area, 0x1000)
 
 
 @rule("access.pin.syz")
-def test_nth_area(expected: Expectation, ioas: Ioas, buffer: Buffer, access: Access) -> None:
+def test_nth_area(expected, ioas, buffer, access):
     ioas.map(buffer, 0x1000, iova=PLACE)
     ioas.map(buffer.address + 0x1000, 0x2000, iova=PLACE << 1)
     item = access.pin(1 | 0x1000 << 32, 0x1000, buffer.address + 0x2000, flags=SYZ)
@@ -317,15 +267,7 @@ def test_nth_area(expected: Expectation, ioas: Ioas, buffer: Buffer, access: Acc
 
 
 @rule("access.pin.unwritable")
-def test_number_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    buffer: Buffer,
-    access: Access,
-    area: int,
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-) -> None:
+def test_number_cannot_be_written(expected, iommufd, buffer, access, area, readonly, uapi):
     op, size = uapi.IOMMU_TEST_OP_ACCESS_PAGES, uapi.sizeof("iommu_test_cmd")
     given = uapi.struct("iommu_test_cmd", op=op, size=size, id=access.fd)
     given["access_pages"] = {"iova": area, "length": 0x1000}
@@ -336,9 +278,7 @@ def test_number_cannot_be_written(
 
 @rule("access.unpin.item")
 @pytest.mark.parametrize("item", [1, 0xFFFF_FFFF])
-def test_nothing_has_that_number(
-    expected: Expectation, buffer: Buffer, access: Access, area: int, item: int
-) -> None:
+def test_nothing_has_that_number(expected, buffer, access, area, item):
     assert access.pin(area, 0x1000, buffer) == 0
     with expected:
         access.unpin(item)
@@ -346,7 +286,7 @@ def test_nothing_has_that_number(
 
 
 @rule("access.unpin.twice")
-def test_unpinned_twice(expected: Expectation, buffer: Buffer, access: Access, area: int) -> None:
+def test_unpinned_twice(expected, buffer, access, area):
     item = access.pin(area, 0x1000, buffer)
     access.unpin(item)
     with expected:
@@ -354,9 +294,7 @@ def test_unpinned_twice(expected: Expectation, buffer: Buffer, access: Access, a
 
 
 @rule("access.unpin.own")
-def test_number_is_of_its_own_access(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, access: Access, area: int
-) -> None:
+def test_number_is_of_its_own_access(expected, ioas, buffer, access, area):
     item = access.pin(area, 0x1000, buffer)
     with expected:
         ioas.create_access(pin=True).unpin(item)
@@ -364,7 +302,7 @@ def test_number_is_of_its_own_access(
 
 
 @rule("access.pin.readonly_memory")
-def test_readonly_memory(ioas: Ioas, buffer: Buffer, access: Access) -> None:
+def test_readonly_memory(ioas, buffer, access):
     buffer.protect(mmap.PROT_READ)
     ioas.map(buffer, iova=PLACE, flags=5)
     access.unpin(access.pin(PLACE, buffer.size, buffer))

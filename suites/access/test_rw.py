@@ -14,11 +14,7 @@ from pytest_iommufd.iommufd.accounting import as_seen_by
 from pytest_iommufd.iommufd.checks import check_refs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
     from pytest_iommufd.iommufd.access import Access
-    from pytest_iommufd.rules.expectation import Expectation
 
 LAST = (1 << 64) - 1
 PLACE = 0x4000_0000
@@ -39,7 +35,7 @@ def call(access: Access, iova: int, length: int, path: int, *, write: bool) -> N
 
 @rule("access.rw.read")
 @pytest.mark.parametrize("first", [0, 0x1000 - 32, 0x2000 - 1])
-def test_read(buffer: Buffer, access: Access, area: int, path: int, first: int) -> None:
+def test_read(buffer, access, area, path, first):
     buffer.write(PATTERN[: buffer.size])
     for length in LENGTHS:
         assert access.read(area + first, length, path) == PATTERN[first : first + length]
@@ -47,14 +43,14 @@ def test_read(buffer: Buffer, access: Access, area: int, path: int, first: int) 
 
 @rule("access.rw.write")
 @pytest.mark.parametrize("first", [0x10, 0x1000 - 32, 0x2000 - 1])
-def test_write(buffer: Buffer, access: Access, area: int, path: int, first: int) -> None:
+def test_write(buffer, access, area, path, first):
     for length in LENGTHS:
         access.write(area + first, PATTERN[:length], path)
         assert buffer.read(length + 2, first - 1) == b"\0" + PATTERN[:length] + b"\0"
 
 
 @rule("access.rw.long")
-def test_sixteen_pages(buffer: Buffer, access: Access, area: int, path: int) -> None:
+def test_sixteen_pages(buffer, access, area, path):
     access.write(area, PATTERN[: buffer.size], path)
     assert buffer.read(buffer.size) == PATTERN[: buffer.size]
     assert access.read(area, buffer.size, path) == PATTERN[: buffer.size]
@@ -62,9 +58,7 @@ def test_sixteen_pages(buffer: Buffer, access: Access, area: int, path: int) -> 
 
 
 @rule("access.rw.device")
-def test_with_a_device(
-    mock_device: MockDevice, buffer: Buffer, access: Access, area: int, path: int
-) -> None:
+def test_with_a_device(mock_device, buffer, access, area, path):
     access.write(area + 0xFF0, PATTERN[:0x2000], path)
     assert buffer.read(0x2000, 0xFF0) == PATTERN[:0x2000]
     mock_device.destroy()
@@ -72,7 +66,7 @@ def test_with_a_device(
 
 
 @rule("access.rw.pinned")
-def test_with_pinned_pages(buffer: Buffer, access: Access, area: int, path: int) -> None:
+def test_with_pinned_pages(buffer, access, area, path):
     access.pin(area + 0x1000, 0x2000, buffer.address + 0x1000)
     access.write(area + 0x800, PATTERN[:0x3000], path)
     assert access.read(area + 0x800, 0x3000, path) == PATTERN[:0x3000]
@@ -82,7 +76,7 @@ def test_with_pinned_pages(buffer: Buffer, access: Access, area: int, path: int)
 
 @rule("access.rw.unaligned")
 @pytest.mark.parametrize("offset", [0x800, 0xFFF])
-def test_unaligned_area(ioas: Ioas, buffer: Buffer, path: int, offset: int) -> None:
+def test_unaligned_area(ioas, buffer, path, offset):
     ioas.map(buffer.address + offset, 0x3001, iova=PLACE + 7)
     access = ioas.create_access()
     access.write(PLACE + 7, PATTERN[:0x3001], path)
@@ -91,7 +85,7 @@ def test_unaligned_area(ioas: Ioas, buffer: Buffer, path: int, offset: int) -> N
 
 
 @rule("access.rw.several_areas")
-def test_several_areas_that_touch(ioas: Ioas, buffer: Buffer, path: int) -> None:
+def test_several_areas_that_touch(ioas, buffer, path):
     for number in (1, 0, 2):
         ioas.map(buffer.address + 0x2000 * number, 0x800, iova=PLACE + 0x800 * number)
     ioas.create_access().write(PLACE + 1, PATTERN[:0x17FE], path)
@@ -101,16 +95,14 @@ def test_several_areas_that_touch(ioas: Ioas, buffer: Buffer, path: int) -> None
 
 @rule("access.rw.length_zero")
 @WRITE
-def test_no_byte(
-    expected: Expectation, access: Access, area: int, path: int, *, write: bool
-) -> None:
+def test_no_byte(expected, access, area, path, write):
     with expected:
         call(access, area, 0, path, write=write)
 
 
 @rule("access.rw.wraps")
 @WRITE
-def test_range_wraps(expected: Expectation, access: Access, path: int, *, write: bool) -> None:
+def test_range_wraps(expected, access, path, write):
     with expected:
         call(access, LAST - 0xFFE, 0x1000, path, write=write)
 
@@ -118,24 +110,13 @@ def test_range_wraps(expected: Expectation, access: Access, path: int, *, write:
 @rule("access.rw.not_mapped")
 @pytest.mark.parametrize(("first", "length"), [(-1, 2), (0xFFFF, 2)])
 @WRITE
-def test_range_is_not_all_mapped(
-    expected: Expectation,
-    access: Access,
-    area: int,
-    path: int,
-    first: int,
-    length: int,
-    *,
-    write: bool,
-) -> None:
+def test_range_is_not_all_mapped(expected, access, area, path, first, length, write):
     with expected:
         call(access, area + first, length, path, write=write)
 
 
 @rule("access.rw.before_the_end")
-def test_what_is_before_the_hole_is_written(
-    expected: Expectation, buffer: Buffer, access: Access, area: int, path: int
-) -> None:
+def test_what_is_before_the_hole_is_written(expected, buffer, access, area, path):
     with expected:
         access.write(area + buffer.size - 2, b"abc", path)
     assert buffer.read(2, buffer.size - 2) == b"ab"
@@ -143,16 +124,7 @@ def test_what_is_before_the_hole_is_written(
 
 @rule("access.rw.protection")
 @pytest.mark.parametrize(("flags", "write"), [(4, True), (2, False)], ids=["write", "read"])
-def test_area_does_not_allow_it(
-    expected: Expectation,
-    ioas: Ioas,
-    buffer: Buffer,
-    access: Access,
-    path: int,
-    flags: int,
-    *,
-    write: bool,
-) -> None:
+def test_area_does_not_allow_it(expected, ioas, buffer, access, path, flags, write):
     ioas.map(buffer, iova=PLACE, flags=flags | 1)
     with expected:
         call(access, PLACE, 1, path, write=write)
@@ -162,16 +134,7 @@ def test_area_does_not_allow_it(
 @rule("access.rw.memory_gone")
 @pytest.mark.parametrize("length", [1, 0x2000])
 @WRITE
-def test_memory_is_gone(
-    expected: Expectation,
-    ioas: Ioas,
-    access: Access,
-    buffers: Callable[..., Buffer],
-    path: int,
-    length: int,
-    *,
-    write: bool,
-) -> None:
+def test_memory_is_gone(expected, ioas, access, buffers, path, length, write):
     memory = buffers(0x2000)
     iova = ioas.map(memory)
     memory.unmap()
@@ -181,9 +144,7 @@ def test_memory_is_gone(
 
 @rule("access.rw.memory_readonly")
 @pytest.mark.parametrize("length", [1, 0x2000])
-def test_memory_is_readonly(
-    expected: Expectation, access: Access, buffer: Buffer, area: int, path: int, length: int
-) -> None:
+def test_memory_is_readonly(expected, access, buffer, area, path, length):
     buffer.write(b"kept")
     buffer.protect(mmap.PROT_READ)
     with expected:
@@ -195,17 +156,7 @@ def test_memory_is_readonly(
 @rule("access.rw.process_gone")
 @pytest.mark.parametrize("length", [1, 0x2000])
 @WRITE
-def test_process_is_gone(
-    expected: Expectation,
-    iommufd: Context,
-    ioas: Ioas,
-    access: Access,
-    buffer: Buffer,
-    path: int,
-    length: int,
-    *,
-    write: bool,
-) -> None:
+def test_process_is_gone(expected, iommufd, ioas, access, buffer, path, length, write):
     child = iommufd.process.fork()
     as_seen_by(iommufd, child).ioctl(
         "IOMMU_IOAS_MAP", ioas_id=ioas, flags=7, user_va=buffer, length=0x2000, iova=PLACE
@@ -217,9 +168,7 @@ def test_process_is_gone(
 
 @rule("access.rw.other_process")
 @pytest.mark.parametrize("length", [4, 0x2000])
-def test_memory_of_another_process(
-    iommufd: Context, ioas: Ioas, access: Access, path: int, length: int
-) -> None:
+def test_memory_of_another_process(iommufd, ioas, access, path, length):
     child = iommufd.process.fork()
     own = child.checked("mmap", 0, 0x2000, 3, 0x22, -1, 0)
     as_seen_by(iommufd, child).ioctl(
@@ -231,7 +180,7 @@ def test_memory_of_another_process(
 
 
 @rule("access.rw.file")
-def test_memory_of_a_file(ioas: Ioas, access: Access, memfd_buffer: Buffer, path: int) -> None:
+def test_memory_of_a_file(ioas, access, memfd_buffer, path):
     iova = ioas.map_file(memfd_buffer.fd, 0x3000, start=0x1000)
     access.write(iova + 0xFF0, PATTERN[:0x1100], path)
     assert memfd_buffer.read(0x1100, 0x1FF0) == PATTERN[:0x1100]
@@ -239,13 +188,7 @@ def test_memory_of_a_file(ioas: Ioas, access: Access, memfd_buffer: Buffer, path
 
 
 @rule("access.rw.file_truncated")
-def test_file_is_cut_off(
-    expected: Expectation,
-    ioas: Ioas,
-    access: Access,
-    buffers: Callable[..., Buffer],
-    path: int,
-) -> None:
+def test_file_is_cut_off(expected, ioas, access, buffers, path):
     memory = buffers(0x2000, kind="memfd")
     iova = ioas.map_file(memory.fd, 0x2000)
     memory.process.checked("ftruncate", memory.fd, 0)
@@ -254,7 +197,7 @@ def test_file_is_cut_off(
 
 
 @rule("access.rw.no_memfd")
-def test_file_is_no_memfd(expected: Expectation, ioas: Ioas, access: Access, path: int) -> None:
+def test_file_is_no_memfd(expected, ioas, access, path):
     iova = ioas.map_file(ioas.context.process.open("/dev/null"), 0x1000)
     with expected:
         access.read(iova, 1, path)
@@ -262,15 +205,13 @@ def test_file_is_no_memfd(expected: Expectation, ioas: Ioas, access: Access, pat
 
 @rule("access.rw.user_buffer")
 @WRITE
-def test_own_memory_is_bad(
-    expected: Expectation, access: Access, area: int, unmapped: int, path: int, *, write: bool
-) -> None:
+def test_own_memory_is_bad(expected, access, area, unmapped, path, write):
     with expected:
         access.rw(area, 8, unmapped - 4, path | write)
 
 
 @rule("access.rw.user_buffer_order")
-def test_own_memory_is_read_before_and_written_after(access: Access, unmapped: int) -> None:
+def test_own_memory_is_read_before_and_written_after(access, unmapped):
     with raises_errno(EFAULT):
         access.rw(PLACE, 8, unmapped, 1)
     with raises_errno(ENOENT):
@@ -279,22 +220,20 @@ def test_own_memory_is_read_before_and_written_after(access: Access, unmapped: i
 
 @rule("access.rw.too_long")
 @pytest.mark.parametrize("flags", [0, 1, 2])
-def test_range_is_too_long(expected: Expectation, access: Access, area: int, flags: int) -> None:
+def test_range_is_too_long(expected, access, area, flags):
     with expected:
         access.rw(area, (16 << 20) + 1, 0, flags)
 
 
 @rule("access.rw.flags")
 @pytest.mark.parametrize("bit", [1, 17, 31])
-def test_unknown_flag(expected: Expectation, access: Access, area: int, bit: int) -> None:
+def test_unknown_flag(expected, access, area, bit):
     with expected:
         access.read(area, 1, 1 << bit)
 
 
 @rule("access.rw.syz")
-def test_nth_area(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, access: Access, path: int
-) -> None:
+def test_nth_area(expected, ioas, buffer, access, path):
     buffer.write(b"found", 0x1234)
     ioas.map(buffer, 0x1000, iova=PLACE)
     ioas.map(buffer.address + 0x1000, 0x1000, iova=PLACE << 1)

@@ -16,8 +16,7 @@ from .conftest import OUTSIDE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, MockDevice, Viommu
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Context, Hwpt, Ioas
     from pytest_iommufd.uapi import Uapi
 
 ANY_HWPT = ["auto_hwpt", "hwpt", "parent_hwpt", "nested_hwpt", "dirty_hwpt"]
@@ -42,45 +41,39 @@ def unwritable_op(
 
 @rule("attach.new.pt_id")
 @pytest.mark.parametrize("wrong", [0, 9999, 1 << 31, 0xFFFF_FFFF], ids=hex)
-def test_id_that_names_nothing(expected: Expectation, iommufd: Context, wrong: int) -> None:
+def test_id_that_names_nothing(expected, iommufd, wrong):
     with expected:
         iommufd.mock_device(wrong)
 
 
 @rule("attach.new.pt_id")
-def test_destroyed_ioas(expected: Expectation, iommufd: Context, destroyed_ioas: Ioas) -> None:
+def test_destroyed_ioas(expected, iommufd, destroyed_ioas):
     with expected:
         iommufd.mock_device(destroyed_ioas)
 
 
 @rule("attach.new.pt_type")
 @pytest.mark.parametrize("kind", ["mock_device", "fault_queue"])
-def test_id_of_something_else(
-    expected: Expectation, iommufd: Context, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_id_of_something_else(expected, iommufd, kind, request):
     wrong = request.getfixturevalue(kind)
     with expected:
         iommufd.mock_device(wrong)
 
 
 @rule("attach.new.pt_type")
-def test_id_of_a_mock_device_itself(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice
-) -> None:
+def test_id_of_a_mock_device_itself(expected, iommufd, mock_device):
     with expected:
         iommufd.mock_device(mock_device.selftest)
 
 
 @rule("attach.new.pt_type.viommu")
-def test_id_of_a_viommu(expected: Expectation, iommufd: Context, viommu: Viommu) -> None:
+def test_id_of_a_viommu(expected, iommufd, viommu):
     with expected:
         iommufd.mock_device(viommu)
 
 
 @rule("attach.new.other_context")
-def test_ioas_of_another_context(
-    expected: Expectation, other_iommufd: Context, destroyed_ioas: Ioas, iommufd: Context
-) -> None:
+def test_ioas_of_another_context(expected, other_iommufd, destroyed_ioas, iommufd):
     ioas = iommufd.ioas_alloc()
     assert ioas.id == destroyed_ioas.id
     with expected:
@@ -89,7 +82,7 @@ def test_ioas_of_another_context(
 
 @rule("attach.new.flags")
 @pytest.mark.parametrize("flags", [6, 8, 0x10, 1 << 31, 0xFFFF_FFFF], ids=hex)
-def test_unknown_flag(expected: Expectation, iommufd: Context, ioas: Ioas, flags: int) -> None:
+def test_unknown_flag(expected, iommufd, ioas, flags):
     with expected:
         iommufd.mock_device(ioas, flags)
     ioas.destroy()
@@ -97,52 +90,46 @@ def test_unknown_flag(expected: Expectation, iommufd: Context, ioas: Ioas, flags
 
 @rule("attach.new.flags.huge_iova")
 @pytest.mark.parametrize("flags", [2, 3])
-def test_flag_for_huge_pages(
-    expected: Expectation, iommufd: Context, ioas: Ioas, flags: int
-) -> None:
+def test_flag_for_huge_pages(expected, iommufd, ioas, flags):
     with expected:
         iommufd.mock_device(ioas, flags)
 
 
 @rule("attach.new.flags.pasid")
 @pytest.mark.parametrize("flags", [4, 5])
-def test_flag_for_pasids(expected: Expectation, iommufd: Context, ioas: Ioas, flags: int) -> None:
+def test_flag_for_pasids(expected, iommufd, ioas, flags):
     with expected:
         iommufd.mock_device(ioas, flags)
 
 
 @rule("attach.new.flags.before_pt")
-def test_flag_is_told_before_the_id(expected: Expectation, iommufd: Context) -> None:
+def test_flag_is_told_before_the_id(expected, iommufd):
     with expected:
         iommufd.mock_device(9999, 8)
 
 
 @rule("attach.new.reserved")
 @pytest.mark.parametrize("field", ["__reserved", "last"])
-def test_reserved(iommufd: Context, ioas: Ioas, field: str) -> None:
+def test_reserved(iommufd, ioas, field):
     iommufd.test("mock_domain", ioas, **{field: 0xFFFF_FFFF})
 
 
 @rule("attach.new.undone")
-def test_failure_takes_no_ids(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
+def test_failure_takes_no_ids(expected, iommufd, ioas):
     with expected:
         iommufd.mock_device(9999)
     assert [iommufd.ioas_alloc().id for _ in range(3)] == [ioas.id + number for number in (1, 2, 3)]
 
 
 @rule("attach.new.unwritable")
-def test_struct_cannot_be_written(
-    expected: Expectation, ioas: Ioas, unwritable_op: Callable[[str, int], None]
-) -> None:
+def test_struct_cannot_be_written(expected, ioas, unwritable_op):
     with expected:
         unwritable_op("MOCK_DOMAIN", ioas.id)
     ioas.destroy()
 
 
 @rule("attach.new.unwritable")
-def test_struct_cannot_be_written_for_a_hwpt(
-    expected: Expectation, hwpt: Hwpt, unwritable_op: Callable[[str, int], None]
-) -> None:
+def test_struct_cannot_be_written_for_a_hwpt(expected, hwpt, unwritable_op):
     with expected:
         unwritable_op("MOCK_DOMAIN", hwpt.id)
     hwpt.destroy()
@@ -150,7 +137,7 @@ def test_struct_cannot_be_written_for_a_hwpt(
 
 @rule("attach.new.hwpt")
 @pytest.mark.parametrize("kind", ANY_HWPT)
-def test_hwpts(iommufd: Context, kind: str, request: pytest.FixtureRequest) -> None:
+def test_hwpts(iommufd, kind, request):
     target: Hwpt = request.getfixturevalue(kind)
     made = iommufd.mock_device(target)
     assert made.hwpt.id == target.id
@@ -158,17 +145,13 @@ def test_hwpts(iommufd: Context, kind: str, request: pytest.FixtureRequest) -> N
 
 
 @rule("attach.new.no_dirty")
-def test_device_without_dirty_tracking(
-    expected: Expectation, iommufd: Context, dirty_hwpt: Hwpt
-) -> None:
+def test_device_without_dirty_tracking(expected, iommufd, dirty_hwpt):
     with expected:
         iommufd.mock_device(dirty_hwpt, NO_DIRTY)
 
 
 @rule("attach.new.no_dirty.undone")
-def test_device_without_dirty_tracking_holds_nothing(
-    expected: Expectation, iommufd: Context, dirty_hwpt: Hwpt
-) -> None:
+def test_device_without_dirty_tracking_holds_nothing(expected, iommufd, dirty_hwpt):
     with expected:
         iommufd.mock_device(dirty_hwpt, NO_DIRTY)
     dirty_hwpt.destroy()
@@ -178,29 +161,27 @@ def test_device_without_dirty_tracking_holds_nothing(
 
 
 @rule("attach.auto.new")
-def test_ioas_gets_a_hwpt(mock_device: MockDevice, ioas: Ioas) -> None:
+def test_ioas_gets_a_hwpt(mock_device, ioas):
     ids = {ioas.id, mock_device.id, mock_device.selftest.id, mock_device.hwpt.id}
     assert len(ids) == 4
     assert min(ids) > 0
 
 
 @rule("attach.auto.shared")
-def test_devices_share_a_hwpt(mock_devices: Callable[..., MockDevice]) -> None:
+def test_devices_share_a_hwpt(mock_devices):
     made = [mock_devices() for _ in range(4)]
     assert len({device.hwpt.id for device in made}) == 1
     assert len({device.id for device in made} | {device.selftest.id for device in made}) == 8
 
 
 @rule("attach.auto.each_ioas")
-def test_ioases_share_none(mock_devices: Callable[..., MockDevice], other_ioas: Ioas) -> None:
+def test_ioases_share_none(mock_devices, other_ioas):
     assert mock_devices().hwpt.id != mock_devices(other_ioas).hwpt.id
 
 
 @rule("attach.auto.not_manual")
 @pytest.mark.parametrize("kind", ["hwpt", "parent_hwpt", "dirty_hwpt"])
-def test_manual_hwpt_is_not_shared(
-    mock_device: MockDevice, ioas: Ioas, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_manual_hwpt_is_not_shared(mock_device, ioas, kind, request):
     manual: Hwpt = request.getfixturevalue(kind)
     mock_device.replace(manual)
     made = mock_device.context.mock_device(ioas)
@@ -208,9 +189,7 @@ def test_manual_hwpt_is_not_shared(
 
 
 @rule("attach.auto.last")
-def test_hwpt_is_gone_with_the_last_device(
-    expected: Expectation, mock_devices: Callable[..., MockDevice], ioas: Ioas
-) -> None:
+def test_hwpt_is_gone_with_the_last_device(expected, mock_devices, ioas):
     first, second = mock_devices(), mock_devices()
     first.destroy()
     assert mock_devices(second.hwpt).hwpt.id == second.hwpt.id
@@ -221,18 +200,14 @@ def test_hwpt_is_gone_with_the_last_device(
 
 
 @rule("attach.auto.replaced")
-def test_hwpt_is_gone_when_its_last_device_left(
-    expected: Expectation, mock_device: MockDevice, hwpt: Hwpt
-) -> None:
+def test_hwpt_is_gone_when_its_last_device_left(expected, mock_device, hwpt):
     mock_device.replace(hwpt)
     with expected:
         mock_device.hwpt.destroy()
 
 
 @rule("attach.auto.by_hand")
-def test_hwpt_stays_for_a_device_attached_by_hand(
-    expected: Expectation, mock_device: MockDevice, other_ioas: Ioas, iommufd: Context
-) -> None:
+def test_hwpt_stays_for_a_device_attached_by_hand(expected, mock_device, other_ioas, iommufd):
     other = iommufd.mock_device(other_ioas)
     other.replace(mock_device.hwpt)
     mock_device.destroy()
@@ -244,9 +219,7 @@ def test_hwpt_stays_for_a_device_attached_by_hand(
 
 
 @rule("attach.auto.mapped")
-def test_hwpt_has_what_is_mapped(
-    mock_devices: Callable[..., MockDevice], ioas: Ioas, buffer: Buffer, uapi: Uapi
-) -> None:
+def test_hwpt_has_what_is_mapped(mock_devices, ioas, buffer, uapi):
     base = uapi.MOCK_APERTURE_START
     ioas.map(buffer, iova=base)
     auto = mock_devices().hwpt
@@ -256,9 +229,7 @@ def test_hwpt_has_what_is_mapped(
 
 
 @rule("attach.auto.no_dirty")
-def test_device_without_dirty_tracking_shares_a_hwpt(
-    mock_devices: Callable[..., MockDevice],
-) -> None:
+def test_device_without_dirty_tracking_shares_a_hwpt(mock_devices):
     assert mock_devices(no_dirty=True).hwpt.id == mock_devices().hwpt.id
 
 
@@ -266,17 +237,13 @@ def test_device_without_dirty_tracking_shares_a_hwpt(
 
 
 @rule("attach.area.outside_aperture")
-def test_area_outside_the_aperture(
-    expected: Expectation, iommufd: Context, ioas_outside_aperture: Ioas
-) -> None:
+def test_area_outside_the_aperture(expected, iommufd, ioas_outside_aperture):
     with expected:
         iommufd.mock_device(ioas_outside_aperture)
 
 
 @rule("attach.area.outside_aperture")
-def test_area_above_the_aperture(
-    expected: Expectation, iommufd: Context, ioas: Ioas, buffer: Buffer, uapi: Uapi
-) -> None:
+def test_area_above_the_aperture(expected, iommufd, ioas, buffer, uapi):
     last = uapi.MOCK_APERTURE_LAST + 1 - 2048
     ioas.map(buffer, 4096, iova=last)
     with expected:
@@ -284,7 +251,7 @@ def test_area_above_the_aperture(
 
 
 @rule("attach.area.unaligned")
-def test_unaligned_area(expected: Expectation, iommufd: Context, ioas_unaligned: Ioas) -> None:
+def test_unaligned_area(expected, iommufd, ioas_unaligned):
     with expected:
         iommufd.mock_device(ioas_unaligned)
 
@@ -293,42 +260,27 @@ def test_unaligned_area(expected: Expectation, iommufd: Context, ioas_unaligned:
 @pytest.mark.parametrize(
     ("iova", "address", "length"), [(16, 0, 4096), (0, 16, 4096), (0, 0, 4112)], ids=str
 )
-def test_each_alignment(
-    expected: Expectation,
-    iommufd: Context,
-    ioas: Ioas,
-    buffer: Buffer,
-    uapi: Uapi,
-    iova: int,
-    address: int,
-    length: int,
-) -> None:
+def test_each_alignment(expected, iommufd, ioas, buffer, uapi, iova, address, length):
     ioas.map(buffer.address + address, length, iova=uapi.MOCK_APERTURE_START + iova)
     with expected:
         iommufd.mock_device(ioas)
 
 
 @rule("attach.area.allowed")
-def test_allowed_range_outside_the_aperture(
-    expected: Expectation, iommufd: Context, ioas_allowed_outside: Ioas
-) -> None:
+def test_allowed_range_outside_the_aperture(expected, iommufd, ioas_allowed_outside):
     with expected:
         iommufd.mock_device(ioas_allowed_outside)
 
 
 @rule("attach.area.unpinnable")
-def test_memory_that_is_gone(
-    expected: Expectation, iommufd: Context, ioas_unpinnable: Ioas
-) -> None:
+def test_memory_that_is_gone(expected, iommufd, ioas_unpinnable):
     with expected:
         iommufd.mock_device(ioas_unpinnable)
 
 
 @rule("attach.area.undone")
 @pytest.mark.parametrize("kind", [*AREAS, "ioas_unpinnable"])
-def test_failure_leaves_the_ioas_as_it_was(
-    iommufd: Context, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_failure_leaves_the_ioas_as_it_was(iommufd, kind, request):
     target: Ioas = request.getfixturevalue(kind)
     before = target.iova_ranges()
     with pytest.raises(OSError, match=r"EADDRINUSE|EFAULT"):
@@ -339,14 +291,14 @@ def test_failure_leaves_the_ioas_as_it_was(
 
 @rule("attach.area.freed")
 @pytest.mark.parametrize("kind", ["ioas_outside_aperture", "ioas_unaligned"])
-def test_ioas_is_fit_again(iommufd: Context, kind: str, request: pytest.FixtureRequest) -> None:
+def test_ioas_is_fit_again(iommufd, kind, request):
     target: Ioas = request.getfixturevalue(kind)
     target.unmap_all()
     iommufd.mock_device(target).destroy()
 
 
 @rule("attach.aperture")
-def test_aperture(mock_devices: Callable[..., MockDevice], ioas: Ioas, uapi: Uapi) -> None:
+def test_aperture(mock_devices, ioas, uapi):
     before = ioas.iova_ranges()
     devices = [mock_devices(), mock_devices()]
     for device in devices:
@@ -357,7 +309,7 @@ def test_aperture(mock_devices: Callable[..., MockDevice], ioas: Ioas, uapi: Uap
 
 @rule("attach.reserved")
 @pytest.mark.parametrize("where", [OUTSIDE, 1 << 24, (1 << 31) - 4096], ids=hex)
-def test_reserved_iova(mock_devices: Callable[..., MockDevice], ioas: Ioas, where: int) -> None:
+def test_reserved_iova(mock_devices, ioas, where):
     ioas.add_reserved(where, 4096)
     before = ioas.iova_ranges()
     mock_devices().destroy()
@@ -368,14 +320,7 @@ def test_reserved_iova(mock_devices: Callable[..., MockDevice], ioas: Ioas, wher
 
 
 @rule("attach.replace.unwritable")
-def test_replaced_though_it_cannot_be_told(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    hwpt: Hwpt,
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-) -> None:
+def test_replaced_though_it_cannot_be_told(expected, iommufd, mock_device, hwpt, readonly, uapi):
     given = uapi.struct(
         "iommu_test_cmd",
         size=uapi.sizeof("iommu_test_cmd"),

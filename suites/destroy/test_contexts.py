@@ -3,18 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd.checks import check_refs
-
-if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, FaultQueue, Hwpt, HwptData, Ioas, MockDevice
-    from pytest_iommufd.iommufd.object import IommufdObject
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 ALL = ["hwpt", "nested_hwpt", "device_on_nested", "fault_hwpt", "access", "other_device"]
 NESTING = ["viommu_hwpt", "vdevice", "veventq", "hw_queue"]
@@ -27,7 +19,7 @@ def _make(request: pytest.FixtureRequest, kinds: list[str]) -> None:
 
 @rule("destroy.close")
 @pytest.mark.parametrize("kinds", [[kind] for kind in ALL] + [ALL, ALL[::-1]], ids="+".join)
-def test_close(iommufd: Context, kinds: list[str], request: pytest.FixtureRequest) -> None:
+def test_close(iommufd, kinds, request):
     _make(request, kinds)
     iommufd.close()
 
@@ -36,24 +28,20 @@ def test_close(iommufd: Context, kinds: list[str], request: pytest.FixtureReques
 @pytest.mark.parametrize(
     "kinds", [[kind] for kind in NESTING] + [[*ALL, *NESTING], NESTING[::-1]], ids="+".join
 )
-def test_close_nesting(iommufd: Context, kinds: list[str], request: pytest.FixtureRequest) -> None:
+def test_close_nesting(iommufd, kinds, request):
     _make(request, kinds)
     iommufd.close()
 
 
 @rule("destroy.close.tombstone")
-def test_close_with_a_tombstone(
-    iommufd: Context, mock_device: MockDevice, vdevice: IommufdObject
-) -> None:
+def test_close_with_a_tombstone(iommufd, mock_device, vdevice):
     mock_device.destroy()
     assert vdevice.id
     iommufd.close()
 
 
 @rule("destroy.close.pinned")
-def test_close_unpins(
-    iommufd: Context, mock_device: MockDevice, other_iommufd: Context, ioas: Ioas, buffer: Buffer
-) -> None:
+def test_close_unpins(iommufd, mock_device, other_iommufd, ioas, buffer):
     ioas.map(buffer)
     assert mock_device.id
     check_refs(other_iommufd, buffer, buffer.size, 1)
@@ -62,9 +50,7 @@ def test_close_unpins(
 
 
 @rule("destroy.close.depth")
-def test_close_a_chain(
-    iommufd: Context, other_iommufd: Context, buffer: Buffer, hwpt_type: HwptData, uapi: Uapi
-) -> None:
+def test_close_a_chain(iommufd, other_iommufd, buffer, hwpt_type, uapi):
     spare = [iommufd.ioas_alloc() for _ in range(20)]
     ioas = iommufd.ioas_alloc()
     device = iommufd.mock_device(ioas)
@@ -80,9 +66,7 @@ def test_close_a_chain(
 
 
 @rule("destroy.close.depth")
-def test_close_a_chain_the_other_way(
-    iommufd: Context, other_iommufd: Context, buffer: Buffer, hwpt_type: HwptData, uapi: Uapi
-) -> None:
+def test_close_a_chain_the_other_way(iommufd, other_iommufd, buffer, hwpt_type, uapi):
     ioas = iommufd.ioas_alloc()
     device = iommufd.mock_device(ioas)
     ioas.map(buffer)
@@ -94,7 +78,7 @@ def test_close_a_chain_the_other_way(
 
 
 @rule("destroy.close.descriptor")
-def test_second_descriptor(iommufd: Context, ioas: Ioas) -> None:
+def test_second_descriptor(iommufd, ioas):
     copy = iommufd.process.checked("dup", iommufd.fd)
     iommufd.close()
     iommufd.fd = copy
@@ -102,9 +86,7 @@ def test_second_descriptor(iommufd: Context, ioas: Ioas) -> None:
 
 
 @rule("destroy.close.process")
-def test_second_process(
-    iommufd: Context, other_iommufd: Context, ioas: Ioas, buffer: Buffer, mock_device: MockDevice
-) -> None:
+def test_second_process(iommufd, other_iommufd, ioas, buffer, mock_device):
     ioas.map(buffer)
     assert mock_device.id
     child = iommufd.process.fork()
@@ -115,14 +97,7 @@ def test_second_process(
 
 
 @rule("destroy.close.fault_queue")
-def test_file_of_a_fault_queue(
-    iommufd: Context,
-    other_iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    fault_queue: FaultQueue,
-    buffer: Buffer,
-) -> None:
+def test_file_of_a_fault_queue(iommufd, other_iommufd, mock_device, ioas, fault_queue, buffer):
     ioas.map(buffer)
     assert mock_device.id
     iommufd.close()
@@ -132,9 +107,7 @@ def test_file_of_a_fault_queue(
 
 
 @rule("destroy.close.access")
-def test_file_of_an_access(
-    iommufd: Context, other_iommufd: Context, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
-) -> None:
+def test_file_of_an_access(iommufd, other_iommufd, mock_device, ioas, buffer):
     ioas.map(buffer)
     assert mock_device.id
     access = ioas.create_access()
@@ -145,7 +118,7 @@ def test_file_of_an_access(
 
 
 @rule("destroy.contexts")
-def test_contexts(iommufd: Context, other_iommufd: Context, ioas: Ioas, buffer: Buffer) -> None:
+def test_contexts(iommufd, other_iommufd, ioas, buffer):
     kept = other_iommufd.ioas_alloc()
     assert kept.id == ioas.id
     other_iommufd.mock_device(kept)
@@ -157,9 +130,7 @@ def test_contexts(iommufd: Context, other_iommufd: Context, ioas: Ioas, buffer: 
 
 
 @rule("destroy.vfio_ioas")
-def test_destroyed_ioas_of_vfio(
-    expected: Expectation, iommufd: Context, ioas: Ioas, uapi: Uapi
-) -> None:
+def test_destroyed_ioas_of_vfio(expected, iommufd, ioas, uapi):
     iommufd.ioctl("IOMMU_VFIO_IOAS", ioas_id=ioas, op=uapi.IOMMU_VFIO_IOAS_SET)
     ioas.destroy()
     iommufd.ioas_alloc()  # where the destroyed one was in the kernel's memory
@@ -168,9 +139,7 @@ def test_destroyed_ioas_of_vfio(
 
 
 @rule("destroy.vfio_ioas.other")
-def test_ioas_of_vfio_stays(
-    iommufd: Context, ioas: Ioas, other_ioas: Ioas, hwpt: Hwpt, uapi: Uapi
-) -> None:
+def test_ioas_of_vfio_stays(iommufd, ioas, other_ioas, hwpt, uapi):
     iommufd.ioctl("IOMMU_VFIO_IOAS", ioas_id=ioas, op=uapi.IOMMU_VFIO_IOAS_SET)
     hwpt.destroy()
     other_ioas.destroy()

@@ -16,22 +16,11 @@ from pytest_iommufd.iommufd.uffd import FaultingPage
 from .test_ids import FREE, FREE_NESTING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_iommufd.iommufd import (
-        Buffer,
         Context,
-        FaultQueue,
-        Hwpt,
         HwptData,
-        Ioas,
-        MockDevice,
-        Viommu,
     )
     from pytest_iommufd.iommufd.object import IommufdObject
-    from pytest_iommufd.iommufd.veventq import Veventq
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 # Fixtures: what holds, what is held.
 HOLDERS = [
@@ -73,26 +62,26 @@ def _end(target: Any) -> None:
 @rule("destroy.free")
 @pytest.mark.parametrize("kind", FREE)
 @pytest.mark.usefixtures("iommufd")
-def test_free(kind: str, request: pytest.FixtureRequest) -> None:
+def test_free(kind, request):
     request.getfixturevalue(kind).destroy()
 
 
 @rule("destroy.free.nesting")
 @pytest.mark.parametrize("kind", FREE_NESTING)
 @pytest.mark.usefixtures("iommufd")
-def test_free_nesting(kind: str, request: pytest.FixtureRequest) -> None:
+def test_free_nesting(kind, request):
     request.getfixturevalue(kind).destroy()
 
 
 @rule("destroy.device")
-def test_device(expected: Expectation, mock_device: MockDevice) -> None:
+def test_device(expected, mock_device):
     for _ in range(2):
         with expected:
             mock_device.context.destroy(mock_device.id)
 
 
 @rule("destroy.device.changes_nothing")
-def test_device_stays(expected: Expectation, mock_device: MockDevice, ioas: Ioas) -> None:
+def test_device_stays(expected, mock_device, ioas):
     with expected:
         mock_device.context.destroy(mock_device.id)
     mock_device.get_hw_info()
@@ -101,7 +90,7 @@ def test_device_stays(expected: Expectation, mock_device: MockDevice, ioas: Ioas
 
 
 @rule("destroy.device.gone")
-def test_device_is_gone(expected: Expectation, mock_device: MockDevice) -> None:
+def test_device_is_gone(expected, mock_device):
     mock_device.destroy()
     for number in (mock_device.id, mock_device.hwpt.id):
         with expected:
@@ -110,13 +99,7 @@ def test_device_is_gone(expected: Expectation, mock_device: MockDevice) -> None:
 
 @rule("destroy.device.pasid")
 @pytest.mark.expect_splat(r"WARNING: drivers/iommu/(iommufd/(iommufd_private\.h|main\.c)|iommu\.c)")
-def test_device_with_a_pasid_goes(
-    expected: Expectation,
-    iommufd: Context,
-    mock_devices: Callable[..., MockDevice],
-    ioas: Ioas,
-    uapi: Uapi,
-) -> None:
+def test_device_with_a_pasid_goes(expected, iommufd, mock_devices, ioas, uapi):
     device = mock_devices(pasid=True)
     made = iommufd.hwpt_alloc(device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_PASID)
     device.replace(made)
@@ -131,7 +114,7 @@ def test_device_with_a_pasid_goes(
 
 
 @rule("destroy.access")
-def test_access(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
+def test_access(expected, iommufd, ioas):
     access = ioas.create_access()
     for _ in range(2):
         with expected:
@@ -140,14 +123,14 @@ def test_access(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
 
 
 @rule("destroy.access.gone")
-def test_access_is_gone(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
+def test_access_is_gone(expected, iommufd, ioas):
     ioas.create_access().close()
     with expected:
         iommufd.destroy(ioas.id + 1)
 
 
 @rule("destroy.auto_hwpt")
-def test_automatic_hwpt(expected: Expectation, mock_devices: Callable[..., MockDevice]) -> None:
+def test_automatic_hwpt(expected, mock_devices):
     devices = [mock_devices(), mock_devices()]
     for device in devices:
         with expected:
@@ -163,9 +146,7 @@ def test_automatic_hwpt(expected: Expectation, mock_devices: Callable[..., MockD
 @rule("destroy.held")
 @pytest.mark.parametrize(("holder", "held"), HOLDERS)
 @pytest.mark.usefixtures("iommufd")
-def test_held(
-    expected: Expectation, holder: str, held: str, request: pytest.FixtureRequest
-) -> None:
+def test_held(expected, holder, held, request):
     holding = request.getfixturevalue(holder)
     target = request.getfixturevalue(held)
     with expected:
@@ -177,9 +158,7 @@ def test_held(
 @rule("destroy.held.nesting")
 @pytest.mark.parametrize(("holder", "held"), HOLDERS_NESTING)
 @pytest.mark.usefixtures("iommufd")
-def test_held_nesting(
-    expected: Expectation, holder: str, held: str, request: pytest.FixtureRequest
-) -> None:
+def test_held_nesting(expected, holder, held, request):
     holding = request.getfixturevalue(holder)
     target = request.getfixturevalue(held)
     with expected:
@@ -189,7 +168,7 @@ def test_held_nesting(
 
 
 @rule("destroy.held.file")
-def test_file_of_a_fault_queue(expected: Expectation, fault_queue: FaultQueue) -> None:
+def test_file_of_a_fault_queue(expected, fault_queue):
     with expected:
         fault_queue.destroy()
     fault_queue.close()
@@ -197,7 +176,7 @@ def test_file_of_a_fault_queue(expected: Expectation, fault_queue: FaultQueue) -
 
 
 @rule("destroy.held.veventq_file")
-def test_file_of_a_veventq(expected: Expectation, veventq: Veventq) -> None:
+def test_file_of_a_veventq(expected, veventq):
     with expected:
         veventq.destroy()
     veventq.close()
@@ -205,9 +184,7 @@ def test_file_of_a_veventq(expected: Expectation, veventq: Veventq) -> None:
 
 
 @rule("destroy.held.changes_nothing")
-def test_held_stays(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
-) -> None:
+def test_held_stays(expected, mock_device, ioas, buffer):
     for _ in range(5):
         with expected:
             ioas.destroy()
@@ -217,13 +194,7 @@ def test_held_stays(
 
 
 @rule("destroy.held.each")
-def test_held_by_several(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_held_by_several(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     nested = [iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid()) for _ in range(3)]
     holders: list[IommufdObject] = [*nested, iommufd.mock_device(parent_hwpt)]
     for holder in holders:
@@ -234,9 +205,7 @@ def test_held_by_several(
 
 
 @rule("destroy.held.refused_call")
-def test_refused_calls_hold_nothing(
-    iommufd: Context, mock_device: MockDevice, other_ioas: Ioas, hwpt: Hwpt
-) -> None:
+def test_refused_calls_hold_nothing(iommufd, mock_device, other_ioas, hwpt):
     for call in (
         lambda: iommufd.hwpt_alloc(mock_device, other_ioas, flags=1 << 31),
         lambda: iommufd.hwpt_alloc(mock_device, hwpt),
@@ -282,13 +251,7 @@ def _during_alloc(
 
 
 @rule("destroy.held.by_a_call")
-def test_used_by_a_call(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_used_by_a_call(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     made, gone = _during_alloc(iommufd, mock_device.id, parent_hwpt.id, hwpt_type, parent_hwpt.id)
     with expected:
         if gone:
@@ -300,16 +263,14 @@ def test_used_by_a_call(
 @pytest.mark.parametrize(("one", "other"), STRANGERS)
 @pytest.mark.parametrize("swapped", [False, True], ids=["as_made", "swapped"])
 @pytest.mark.usefixtures("iommufd")
-def test_not_held(one: str, other: str, request: pytest.FixtureRequest, *, swapped: bool) -> None:
+def test_not_held(one, other, request, swapped):
     pair = [request.getfixturevalue(one), request.getfixturevalue(other)]
     for target in reversed(pair) if swapped else pair:
         _end(target)
 
 
 @rule("destroy.not_held.nesting")
-def test_device_of_a_vdevice(
-    mock_device: MockDevice, viommu: Viommu, vdevice: IommufdObject
-) -> None:
+def test_device_of_a_vdevice(mock_device, viommu, vdevice):
     mock_device.destroy()
     viommu.destroy()
     with raises_errno(ENOENT):
@@ -318,13 +279,7 @@ def test_device_of_a_vdevice(
 
 @rule("destroy.race")
 @pytest.mark.parametrize("kind", ["ioas", "hwpt", "selftest"])
-def test_threads(
-    expected: Expectation,
-    iommufd: Context,
-    kind: str,
-    uapi: Uapi,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_threads(expected, iommufd, kind, uapi, request):
     target: IommufdObject = request.getfixturevalue(kind)
     programs = []
     for _ in range(4):

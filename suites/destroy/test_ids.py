@@ -13,12 +13,7 @@ from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.uffd import FaultingPage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
     from pytest_iommufd.iommufd.object import IommufdObject
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 FREE = ["ioas", "hwpt", "parent_hwpt", "nested_hwpt", "closed_queue", "selftest"]
 FREE_NESTING = ["viommu", "vdevice", "closed_veventq", "hw_queue", "viommu_hwpt"]
@@ -27,9 +22,7 @@ FREE_NESTING = ["viommu", "vdevice", "closed_veventq", "hw_queue", "viommu_hwpt"
 @rule("destroy.id")
 @pytest.mark.parametrize("number", [0, 9999, (1 << 31) - 1, 1 << 31, 0xFFFF_FFFF], ids=hex)
 @pytest.mark.parametrize("objects", [0, 3])
-def test_id_that_names_nothing(
-    expected: Expectation, iommufd: Context, number: int, objects: int
-) -> None:
+def test_id_that_names_nothing(expected, iommufd, number, objects):
     for _ in range(objects):
         iommufd.ioas_alloc()
     with expected:
@@ -37,7 +30,7 @@ def test_id_that_names_nothing(
 
 
 @rule("destroy.id")
-def test_next_id(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
+def test_next_id(expected, iommufd, ioas):
     with expected:
         iommufd.destroy(ioas.id + 1)
 
@@ -45,7 +38,7 @@ def test_next_id(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
 @rule("destroy.twice")
 @pytest.mark.parametrize("kind", FREE)
 @pytest.mark.usefixtures("iommufd")
-def test_twice(expected: Expectation, kind: str, request: pytest.FixtureRequest) -> None:
+def test_twice(expected, kind, request):
     target: IommufdObject = request.getfixturevalue(kind)
     target.destroy()
     for _ in range(2):
@@ -56,7 +49,7 @@ def test_twice(expected: Expectation, kind: str, request: pytest.FixtureRequest)
 @rule("destroy.twice.nesting")
 @pytest.mark.parametrize("kind", FREE_NESTING)
 @pytest.mark.usefixtures("iommufd")
-def test_twice_nesting(expected: Expectation, kind: str, request: pytest.FixtureRequest) -> None:
+def test_twice_nesting(expected, kind, request):
     target: IommufdObject = request.getfixturevalue(kind)
     target.destroy()
     for _ in range(2):
@@ -65,9 +58,7 @@ def test_twice_nesting(expected: Expectation, kind: str, request: pytest.Fixture
 
 
 @rule("destroy.other_context")
-def test_id_of_another_context(
-    expected: Expectation, iommufd: Context, other_iommufd: Context
-) -> None:
+def test_id_of_another_context(expected, iommufd, other_iommufd):
     last = [iommufd.ioas_alloc() for _ in range(3)][-1]
     other_iommufd.ioas_alloc()
     with expected:
@@ -76,19 +67,19 @@ def test_id_of_another_context(
 
 
 @rule("destroy.id.first")
-def test_first_id(iommufd: Context, other_iommufd: Context) -> None:
+def test_first_id(iommufd, other_iommufd):
     assert iommufd.ioas_alloc().id == other_iommufd.ioas_alloc().id == 1
 
 
 @rule("destroy.id.order")
-def test_ids_in_order(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> None:
+def test_ids_in_order(iommufd, mock_device, ioas):
     order = [ioas.id, mock_device.selftest.id, mock_device.id, mock_device.hwpt.id]
     order += [iommufd.hwpt_alloc(mock_device, ioas).id, iommufd.fault_queue_alloc().id]
     assert order == [1, 2, 3, 4, 5, 6]
 
 
 @rule("destroy.id.lowest")
-def test_lowest_id_first(iommufd: Context) -> None:
+def test_lowest_id_first(iommufd):
     made = [iommufd.ioas_alloc() for _ in range(6)]
     for number in (4, 1, 3):
         made[number].destroy()
@@ -96,9 +87,7 @@ def test_lowest_id_first(iommufd: Context) -> None:
 
 
 @rule("destroy.id.other_type")
-def test_id_for_another_kind(
-    expected: Expectation, iommufd: Context, other_ioas: Ioas, mock_device: MockDevice, ioas: Ioas
-) -> None:
+def test_id_for_another_kind(expected, iommufd, other_ioas, mock_device, ioas):
     other_ioas.destroy()
     made = iommufd.hwpt_alloc(mock_device, ioas)
     assert made.id == other_ioas.id
@@ -108,18 +97,14 @@ def test_id_for_another_kind(
 
 
 @rule("destroy.id.failed")
-def test_id_of_what_was_not_made(
-    iommufd: Context, ioas: Ioas, unwritable: Callable[..., None]
-) -> None:
+def test_id_of_what_was_not_made(iommufd, ioas, unwritable):
     with pytest.raises(IoctlError):
         unwritable("IOMMU_IOAS_ALLOC")
     assert iommufd.ioas_alloc().id == ioas.id + 1
 
 
 @rule("destroy.id.tombstone")
-def test_id_of_a_vdevice_without_device(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, vdevice: IommufdObject
-) -> None:
+def test_id_of_a_vdevice_without_device(expected, iommufd, mock_device, vdevice):
     mock_device.destroy()
     with expected:
         vdevice.destroy()
@@ -129,13 +114,7 @@ def test_id_of_a_vdevice_without_device(
 
 
 @rule("destroy.id.tombstone.named")
-def test_ids_of_a_device_that_is_gone(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    vdevice: IommufdObject,
-) -> None:
+def test_ids_of_a_device_that_is_gone(expected, iommufd, mock_device, viommu, vdevice):
     mock_device.destroy()
     named: list[tuple[str, dict[str, Any]]] = [
         ("IOMMU_VEVENTQ_ALLOC", {"viommu_id": vdevice.id, "type": 1, "veventq_depth": 1}),
@@ -149,9 +128,7 @@ def test_ids_of_a_device_that_is_gone(
 
 
 @rule("destroy.id.tombstone")
-def test_id_of_a_vdevice_that_was_destroyed(
-    expected: Expectation, mock_device: MockDevice, viommu: Viommu, vdevice: IommufdObject
-) -> None:
+def test_id_of_a_vdevice_that_was_destroyed(expected, mock_device, viommu, vdevice):
     vdevice.destroy()
     with expected:
         vdevice.destroy()
@@ -160,14 +137,8 @@ def test_id_of_a_vdevice_that_was_destroyed(
 
 @rule("destroy.unfinished")
 def test_object_that_is_not_made_yet(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    page_size: int,
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, page_size, uapi
+):
     before = iommufd.ioas_alloc()
     before.destroy()
     data = hwpt_type.valid()
@@ -191,9 +162,7 @@ def test_object_that_is_not_made_yet(
 
 
 @rule("destroy.unwritable")
-def test_struct_cannot_be_written(
-    ioas: Ioas, unwritable: Callable[..., None], iommufd: Context
-) -> None:
+def test_struct_cannot_be_written(ioas, unwritable, iommufd):
     unwritable("IOMMU_DESTROY", id=ioas)
     with raises_errno(ENOENT):
         iommufd.destroy(ioas)

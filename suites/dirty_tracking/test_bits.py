@@ -14,8 +14,7 @@ from .conftest import BITMAP_SIZE, MOCK_PAGE, PAGE, Tracked, from_bitmap
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, MockDevice
-    from pytest_iommufd.uapi import Uapi
+    from pytest_iommufd.iommufd import Buffer
 
 NO_CLEAR = 1
 KIB, MIB = 1 << 10, 1 << 20
@@ -34,19 +33,19 @@ each_huge_size = pytest.mark.parametrize("size", HUGE_SIZES.values(), ids=HUGE_S
 
 @rule("dirty_tracking.get.clean")
 @pytest.mark.parametrize("flags", [0, NO_CLEAR], ids=["clear", "no_clear"])
-def test_clean_pages(tracked: Tracked, flags: int) -> None:
+def test_clean_pages(tracked, flags):
     assert tracked.read(flags=flags) == set()
 
 
 @rule("dirty_tracking.get.dirty")
 @pytest.mark.parametrize("pages", [{0}, {7, 8}, set(range(16))], ids=str)
-def test_dirty_pages(tracked: Tracked, pages: set[int]) -> None:
+def test_dirty_pages(tracked, pages):
     tracked.mark(*pages)
     assert tracked.read() == pages
 
 
 @rule("dirty_tracking.get.once")
-def test_told_once(tracked: Tracked) -> None:
+def test_told_once(tracked):
     tracked.mark(1, 9)
     assert tracked.read() == {1, 9}
     assert tracked.read() == set()
@@ -55,14 +54,14 @@ def test_told_once(tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.get.no_clear")
-def test_told_again(tracked: Tracked) -> None:
+def test_told_again(tracked):
     tracked.mark(1, 9)
     for _ in range(3):
         assert tracked.read(flags=NO_CLEAR) == {1, 9}
 
 
 @rule("dirty_tracking.get.no_clear.then_clear")
-def test_told_again_once(tracked: Tracked) -> None:
+def test_told_again_once(tracked):
     tracked.mark(1, 9)
     tracked.read(flags=NO_CLEAR)
     assert tracked.read() == {1, 9}
@@ -70,14 +69,14 @@ def test_told_again_once(tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.get.part")
-def test_part_of_an_area(tracked: Tracked) -> None:
+def test_part_of_an_area(tracked):
     tracked.mark(*range(16))
     assert tracked.read(iova=tracked.iova + 4 * PAGE, length=3 * PAGE) == {0, 1, 2}
     assert tracked.read() == {*range(4), *range(7, 16)}
 
 
 @rule("dirty_tracking.get.first_bit")
-def test_first_bit_is_the_first_page(tracked: Tracked) -> None:
+def test_first_bit_is_the_first_page(tracked):
     tracked.mark(5)
     start = tracked.iova + 5 * PAGE
     assert tracked.read(iova=start, length=PAGE, flags=NO_CLEAR) == {0}
@@ -85,7 +84,7 @@ def test_first_bit_is_the_first_page(tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.get.adds")
-def test_bits_stay_set(tracked: Tracked) -> None:
+def test_bits_stay_set(tracked):
     tracked.mark(9)
     tracked.bitmap.write(b"\x05\x01")
     tracked.hwpt.get_dirty_bitmap(tracked.iova, tracked.length, PAGE, tracked.bitmap)
@@ -94,7 +93,7 @@ def test_bits_stay_set(tracked: Tracked) -> None:
 
 @rule("dirty_tracking.get.beside")
 @pytest.mark.parametrize("offset", [0, 1, PAGE - 2], ids=hex)
-def test_bits_beside_are_not_touched(tracked: Tracked, offset: int) -> None:
+def test_bits_beside_are_not_touched(tracked, offset):
     tracked.mark(*range(16))
     tracked.bitmap.write(bytes(2 * PAGE))
     at = tracked.bitmap.address + offset
@@ -104,7 +103,7 @@ def test_bits_beside_are_not_touched(tracked: Tracked, offset: int) -> None:
 
 
 @rule("dirty_tracking.get.areas")
-def test_several_areas(tracked: Tracked, buffer: Buffer) -> None:
+def test_several_areas(tracked, buffer):
     for number in (1, 2):
         tracked.ioas.map(buffer, iova=tracked.iova + number * tracked.length)
     tracked.length *= 3
@@ -114,7 +113,7 @@ def test_several_areas(tracked: Tracked, buffer: Buffer) -> None:
 
 
 @rule("dirty_tracking.get.areas_in_part")
-def test_parts_of_two_areas(tracked: Tracked, buffer: Buffer) -> None:
+def test_parts_of_two_areas(tracked, buffer):
     tracked.ioas.map(buffer, iova=tracked.iova + tracked.length)
     tracked.length *= 2
     tracked.mark(13, 14, 15, 16, 17, 18)
@@ -123,9 +122,7 @@ def test_parts_of_two_areas(tracked: Tracked, buffer: Buffer) -> None:
 
 
 @rule("dirty_tracking.get.hwpts")
-def test_each_hwpt_for_itself(
-    iommufd: Context, mock_device: MockDevice, tracked: Tracked, uapi: Uapi
-) -> None:
+def test_each_hwpt_for_itself(iommufd, mock_device, tracked, uapi):
     flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     other = iommufd.hwpt_alloc(mock_device, tracked.ioas, flags=flags)
     other.set_dirty_tracking()
@@ -135,7 +132,7 @@ def test_each_hwpt_for_itself(
 
 
 @rule("dirty_tracking.get.unmapped_meanwhile")
-def test_mapped_again(tracked: Tracked, buffer: Buffer) -> None:
+def test_mapped_again(tracked, buffer):
     tracked.mark(3)
     tracked.ioas.unmap(tracked.iova, tracked.length)
     tracked.ioas.map(buffer, iova=tracked.iova)
@@ -144,20 +141,20 @@ def test_mapped_again(tracked: Tracked, buffer: Buffer) -> None:
 
 @rule("dirty_tracking.get.mock_pages")
 @pytest.mark.parametrize("half", [0, 1])
-def test_half_a_page(tracked: Tracked, half: int) -> None:
+def test_half_a_page(tracked, half):
     tracked.mark(2, 5, half=half)
     assert tracked.read(MOCK_PAGE) == {4 + half, 10 + half}
 
 
 @rule("dirty_tracking.get.entry")
 @pytest.mark.parametrize("half", [0, 1])
-def test_entry_of_a_page(tracked: Tracked, half: int) -> None:
+def test_entry_of_a_page(tracked, half):
     tracked.mark(2, 5, half=half)
     assert tracked.read(MOCK_PAGE) == {4, 5, 10, 11}
 
 
 @rule("dirty_tracking.get.entry.ends_behind")
-def test_entry_that_ends_behind_the_range(tracked_huge: Callable[[int], Tracked]) -> None:
+def test_entry_that_ends_behind_the_range(tracked_huge):
     tracked = tracked_huge(2 * MIB)
     tracked.mark(0, half=0, page_size=HUGE_PAGE)
     tracked.bitmap.write(bytes(64))
@@ -167,9 +164,7 @@ def test_entry_that_ends_behind_the_range(tracked_huge: Callable[[int], Tracked]
 
 @rule("dirty_tracking.get.entry.begins_before")
 @pytest.mark.parametrize("offset", [PAGE, HUGE_PAGE - PAGE], ids=hex)
-def test_entry_that_begins_before_the_range(
-    tracked_huge: Callable[[int], Tracked], offset: int
-) -> None:
+def test_entry_that_begins_before_the_range(tracked_huge, offset):
     tracked = tracked_huge(2 * MIB)
     tracked.mark(0, half=0, page_size=HUGE_PAGE)
     assert tracked.read(iova=tracked.iova + offset, length=PAGE) == set()
@@ -181,7 +176,7 @@ def test_entry_that_begins_before_the_range(
 
 @rule("dirty_tracking.get.sizes")
 @each_size
-def test_each_size(tracked_size: Callable[[int], Tracked], size: int) -> None:
+def test_each_size(tracked_size, size):
     tracked = tracked_size(size)
     even = range(0, size // PAGE, 2)
     for offset in OFFSETS:
@@ -192,7 +187,7 @@ def test_each_size(tracked_size: Callable[[int], Tracked], size: int) -> None:
 
 @rule("dirty_tracking.get.sizes.no_clear")
 @each_size
-def test_each_size_without_forgetting(tracked_size: Callable[[int], Tracked], size: int) -> None:
+def test_each_size_without_forgetting(tracked_size, size):
     tracked = tracked_size(size)
     even = range(0, size // PAGE, 2)
     tracked.mark(*even)
@@ -203,7 +198,7 @@ def test_each_size_without_forgetting(tracked_size: Callable[[int], Tracked], si
 
 @rule("dirty_tracking.get.huge")
 @each_huge_size
-def test_huge_pages(tracked_huge: Callable[[int], Tracked], size: int) -> None:
+def test_huge_pages(tracked_huge, size):
     tracked = tracked_huge(size)
     even = range(0, size // HUGE_PAGE, 2)
     told = {page * 512 + bit for page in even for bit in range(512)}
@@ -215,7 +210,7 @@ def test_huge_pages(tracked_huge: Callable[[int], Tracked], size: int) -> None:
 
 @rule("dirty_tracking.get.huge.no_clear")
 @each_huge_size
-def test_huge_pages_without_forgetting(tracked_huge: Callable[[int], Tracked], size: int) -> None:
+def test_huge_pages_without_forgetting(tracked_huge, size):
     tracked = tracked_huge(size)
     even = set(range(0, size // HUGE_PAGE, 2))
     tracked.mark(*even, half=0, page_size=HUGE_PAGE)
@@ -225,14 +220,14 @@ def test_huge_pages_without_forgetting(tracked_huge: Callable[[int], Tracked], s
 
 @rule("dirty_tracking.get.alignment")
 @pytest.mark.parametrize("offset", [1, 0x7FF, 0xFFE, 0xFFF], ids=hex)
-def test_bitmap_at_any_byte(tracked: Tracked, offset: int) -> None:
+def test_bitmap_at_any_byte(tracked, offset):
     tracked.mark(0, 7, 8, 15)
     assert tracked.read(offset=offset) == {0, 7, 8, 15}
 
 
 @rule("dirty_tracking.get.alignment.pages")
 @pytest.mark.parametrize("offset", [1, 0xF81], ids=hex)
-def test_bits_of_a_page_cross_pages(tracked: Tracked, offset: int) -> None:
+def test_bits_of_a_page_cross_pages(tracked, offset):
     tracked.mark(0, 14)
     told = {page * PAGE + bit for page in (0, 14) for bit in range(PAGE)}
     assert tracked.read(1, offset=offset) == told
@@ -240,7 +235,7 @@ def test_bits_of_a_page_cross_pages(tracked: Tracked, offset: int) -> None:
 
 @rule("dirty_tracking.get.page_size")
 @pytest.mark.parametrize("size", [1, 1024, 2048, 16384])
-def test_page_sizes(tracked: Tracked, size: int) -> None:
+def test_page_sizes(tracked, size):
     tracked.mark(1, 6, 7, 12)
     touched = {at // size for page in (1, 6, 7, 12) for at in range(page * PAGE, (page + 1) * PAGE)}
     assert tracked.read(size) == touched
@@ -248,7 +243,7 @@ def test_page_sizes(tracked: Tracked, size: int) -> None:
 
 @rule("dirty_tracking.get.page_size.whole")
 @pytest.mark.parametrize("pages", [(), (15,), (3, 4)], ids=str)
-def test_single_page(tracked: Tracked, pages: tuple[int, ...]) -> None:
+def test_single_page(tracked, pages):
     tracked.mark(*pages)
     assert tracked.read(tracked.length) == ({0} if pages else set())
 
@@ -280,7 +275,7 @@ def _get(tracked: Tracked, offset: int = 0) -> None:
 
 
 @rule("dirty_tracking.get.windows")
-def test_bitmap_of_two_windows(wide: Tracked) -> None:
+def test_bitmap_of_two_windows(wide):
     pages = (1, WINDOW // PAGE - 2, WINDOW // PAGE, 2 * WINDOW // PAGE - 2)
     wide.mark(*pages)
     _get(wide)
@@ -291,7 +286,7 @@ def test_bitmap_of_two_windows(wide: Tracked) -> None:
 
 @rule("dirty_tracking.get.windows.unaligned")
 @pytest.mark.parametrize("offset", [1, 0xFFF], ids=hex)
-def test_unaligned_bitmap_of_two_windows(wide: Tracked, offset: int) -> None:
+def test_unaligned_bitmap_of_two_windows(wide, offset):
     pages = (1, WINDOW // PAGE + 3, 2 * WINDOW // PAGE - 2)
     wide.mark(*pages)
     _get(wide, offset)
@@ -301,7 +296,7 @@ def test_unaligned_bitmap_of_two_windows(wide: Tracked, offset: int) -> None:
 
 @rule("dirty_tracking.get.windows.crossed")
 @pytest.mark.parametrize("offset", [1, 0x1FF], ids=hex)
-def test_bits_of_a_page_in_two_windows(wide: Tracked, offset: int) -> None:
+def test_bits_of_a_page_in_two_windows(wide, offset):
     last = WINDOW // PAGE - 1
     wide.mark(last)
     _get(wide, offset)

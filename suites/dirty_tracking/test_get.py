@@ -14,7 +14,6 @@ from .conftest import MOCK_PAGE, PAGE, Tracked
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
 UNKNOWN = 9999
@@ -40,38 +39,34 @@ def by_mock_pages(
 
 @rule("dirty_tracking.get.flags")
 @pytest.mark.parametrize("flags", [2, 3, 1 << 31], ids=hex)
-def test_unknown_flag(expected: Expectation, tracked: Tracked, flags: int) -> None:
+def test_unknown_flag(expected, tracked, flags):
     with expected:
         tracked.read(flags=flags)
 
 
 @rule("dirty_tracking.get.reserved")
 @pytest.mark.parametrize("value", [1, 1 << 31], ids=hex)
-def test_reserved(expected: Expectation, tracked: Tracked, value: int) -> None:
+def test_reserved(expected, tracked, value):
     with expected:
         tracked.read(__reserved=value)
 
 
 @rule("dirty_tracking.get.hwpt_id")
-def test_id_that_names_nothing(expected: Expectation, tracked: Tracked) -> None:
+def test_id_that_names_nothing(expected, tracked):
     with expected:
         tracked.read(hwpt_id=UNKNOWN)
 
 
 @rule("dirty_tracking.get.hwpt_id")
 @pytest.mark.parametrize("kind", NO_HWPT)
-def test_id_of_something_else(
-    expected: Expectation, tracked: Tracked, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_id_of_something_else(expected, tracked, kind, request):
     wrong = request.getfixturevalue(kind)
     with expected:
         tracked.read(hwpt_id=wrong)
 
 
 @rule("dirty_tracking.get.other_context")
-def test_hwpt_of_another_context(
-    expected: Expectation, other_iommufd: Context, tracked: Tracked
-) -> None:
+def test_hwpt_of_another_context(expected, other_iommufd, tracked):
     seen = Hwpt(other_iommufd, tracked.hwpt.id)
     with expected:
         seen.get_dirty_bitmap(tracked.iova, PAGE, PAGE, tracked.bitmap)
@@ -80,16 +75,14 @@ def test_hwpt_of_another_context(
 @rule("dirty_tracking.get.not_tracking")
 @pytest.mark.parametrize("kind", ["hwpt", "auto_hwpt"])
 @pytest.mark.parametrize("flags", [0, 1], ids=["clear", "no_clear"])
-def test_hwpt_without_tracking(
-    expected: Expectation, tracked: Tracked, kind: str, flags: int, request: pytest.FixtureRequest
-) -> None:
+def test_hwpt_without_tracking(expected, tracked, kind, flags, request):
     wrong: Hwpt = request.getfixturevalue(kind)
     with expected:
         tracked.read(hwpt_id=wrong, flags=flags)
 
 
 @rule("dirty_tracking.get.length_zero")
-def test_length_of_zero(expected: Expectation, tracked: Tracked) -> None:
+def test_length_of_zero(expected, tracked):
     for iova in (0, tracked.iova):
         with expected:
             tracked.read(iova=iova, length=0)
@@ -101,22 +94,20 @@ def test_length_of_zero(expected: Expectation, tracked: Tracked) -> None:
     [(LAST - 2047, MOCK_PAGE + PAGE), (PAGE, LAST - 2047), (LAST, 2), (2, LAST)],
     ids=["last_page", "longest", "last_byte", "all"],
 )
-def test_range_beyond_the_last_iova(
-    expected: Expectation, tracked: Tracked, iova: int, length: int
-) -> None:
+def test_range_beyond_the_last_iova(expected, tracked, iova, length):
     with expected:
         tracked.hwpt.get_dirty_bitmap(iova, length, MOCK_PAGE, tracked.bitmap)
 
 
 @rule("dirty_tracking.get.last_iova")
 @pytest.mark.parametrize("length", [PAGE, 1 << 20])
-def test_range_to_the_last_iova(tracked: Tracked, length: int) -> None:
+def test_range_to_the_last_iova(tracked, length):
     assert tracked.read(iova=LAST + 1 - length, length=length) == set()
 
 
 @rule("dirty_tracking.get.iova_unaligned")
 @pytest.mark.parametrize("offset", [1, 1024])
-def test_unaligned_iova(expected: Expectation, by_mock_pages: Tracked, offset: int) -> None:
+def test_unaligned_iova(expected, by_mock_pages, offset):
     with expected:
         by_mock_pages.read(
             1, iova=by_mock_pages.iova + offset, length=2 * MOCK_PAGE - offset, offset=0
@@ -124,47 +115,47 @@ def test_unaligned_iova(expected: Expectation, by_mock_pages: Tracked, offset: i
 
 
 @rule("dirty_tracking.get.iova_unaligned")
-def test_iova_within_a_page(expected: Expectation, tracked: Tracked) -> None:
+def test_iova_within_a_page(expected, tracked):
     with expected:
         tracked.read(MOCK_PAGE, iova=tracked.iova + MOCK_PAGE, length=MOCK_PAGE)
 
 
 @rule("dirty_tracking.get.end_unaligned")
 @pytest.mark.parametrize("length", [1, 1024, 2049])
-def test_unaligned_end(expected: Expectation, by_mock_pages: Tracked, length: int) -> None:
+def test_unaligned_end(expected, by_mock_pages, length):
     with expected:
         by_mock_pages.read(1, length=length)
 
 
 @rule("dirty_tracking.get.end_unaligned")
-def test_end_within_a_page(expected: Expectation, tracked: Tracked) -> None:
+def test_end_within_a_page(expected, tracked):
     with expected:
         tracked.read(MOCK_PAGE, length=PAGE + MOCK_PAGE)
 
 
 @rule("dirty_tracking.get.mock_page")
-def test_single_mock_page(by_mock_pages: Tracked) -> None:
+def test_single_mock_page(by_mock_pages):
     by_mock_pages.mark(0)
     assert 0 in by_mock_pages.read(MOCK_PAGE, length=MOCK_PAGE)
     by_mock_pages.read(MOCK_PAGE, iova=by_mock_pages.iova + MOCK_PAGE, length=MOCK_PAGE)
 
 
 @rule("dirty_tracking.get.page_size_zero")
-def test_page_size_of_zero(expected: Expectation, tracked: Tracked) -> None:
+def test_page_size_of_zero(expected, tracked):
     with expected:
         tracked.hwpt.get_dirty_bitmap(tracked.iova, tracked.length, 0, tracked.bitmap)
 
 
 @rule("dirty_tracking.get.page_size_iova")
 @pytest.mark.parametrize("size", [2 * PAGE, 8 * PAGE])
-def test_iova_within_a_given_page(expected: Expectation, tracked: Tracked, size: int) -> None:
+def test_iova_within_a_given_page(expected, tracked, size):
     with expected:
         tracked.read(size, iova=tracked.iova + PAGE, length=size - PAGE)
 
 
 @rule("dirty_tracking.get.page_size_end")
 @pytest.mark.parametrize("size", [2 * PAGE, 1 << 24])
-def test_end_within_a_given_page(expected: Expectation, tracked: Tracked, size: int) -> None:
+def test_end_within_a_given_page(expected, tracked, size):
     for length in (PAGE, 3 * PAGE):
         with expected:
             tracked.read(size, length=length)
@@ -172,7 +163,7 @@ def test_end_within_a_given_page(expected: Expectation, tracked: Tracked, size: 
 
 @rule("dirty_tracking.get.page_size_odd")
 @pytest.mark.parametrize(("size", "bit"), [(0x1800, 0x800), (0x3000, 0x1000)], ids=hex)
-def test_page_size_that_is_no_power_of_two(tracked: Tracked, size: int, bit: int) -> None:
+def test_page_size_that_is_no_power_of_two(tracked, size, bit):
     tracked.mark(1)
     tracked.bitmap.write(bytes(64))
     tracked.hwpt.get_dirty_bitmap(tracked.iova, 4 * PAGE, size, tracked.bitmap)
@@ -182,13 +173,13 @@ def test_page_size_that_is_no_power_of_two(tracked: Tracked, size: int, bit: int
 
 
 @rule("dirty_tracking.get.memory")
-def test_no_memory(expected: Expectation, tracked: Tracked) -> None:
+def test_no_memory(expected, tracked):
     with expected:
         tracked.read(fail_nth=2)
 
 
 @rule("dirty_tracking.get.memory.keeps")
-def test_no_memory_loses_nothing(expected: Expectation, tracked: Tracked) -> None:
+def test_no_memory_loses_nothing(expected, tracked):
     tracked.mark(4)
     with expected:
         tracked.read(fail_nth=2)

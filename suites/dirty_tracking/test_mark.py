@@ -13,9 +13,7 @@ from .conftest import MOCK_PAGE, PAGE
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Hwpt
-    from pytest_iommufd.rules.expectation import Expectation
 
-    from .conftest import Tracked
 
 MOST = 1 << 27
 UNKNOWN = 9999
@@ -31,21 +29,21 @@ WRONG = {
 
 @rule("dirty_tracking.mark.range")
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_wrong_range(expected: Expectation, tracked: Tracked, wrong: dict[str, int]) -> None:
+def test_wrong_range(expected, tracked, wrong):
     given = {"iova": tracked.iova, "length": PAGE, "page_size": MOCK_PAGE}
     with expected:
         tracked.hwpt.mark_dirty(**(given | {"bitmap": tracked.bitmap.address} | wrong))
 
 
 @rule("dirty_tracking.mark.too_many")
-def test_too_many_bits(expected: Expectation, tracked: Tracked) -> None:
+def test_too_many_bits(expected, tracked):
     length = (MOST + 1) * MOCK_PAGE
     with expected:
         tracked.hwpt.mark_dirty(tracked.iova, length, MOCK_PAGE, tracked.bitmap)
 
 
 @rule("dirty_tracking.mark.hwpt_id")
-def test_id_that_names_nothing(expected: Expectation, dirty_hwpt: Hwpt) -> None:
+def test_id_that_names_nothing(expected, dirty_hwpt):
     dirty_hwpt.id = UNKNOWN
     with expected:
         dirty_hwpt.mark_dirty(1 << 24, PAGE, MOCK_PAGE, 1)
@@ -53,32 +51,28 @@ def test_id_that_names_nothing(expected: Expectation, dirty_hwpt: Hwpt) -> None:
 
 @rule("dirty_tracking.mark.hwpt_id")
 @pytest.mark.parametrize("kind", NO_HWPT)
-def test_id_of_something_else(
-    expected: Expectation, dirty_hwpt: Hwpt, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_id_of_something_else(expected, dirty_hwpt, kind, request):
     dirty_hwpt.id = request.getfixturevalue(kind).id
     with expected:
         dirty_hwpt.mark_dirty(1 << 24, PAGE, MOCK_PAGE, 1)
 
 
 @rule("dirty_tracking.mark.off")
-def test_tracking_is_off(expected: Expectation, untracked: Tracked) -> None:
+def test_tracking_is_off(expected, untracked):
     with expected:
         untracked.mark(0)
 
 
 @rule("dirty_tracking.mark.not_tracking")
 @pytest.mark.parametrize("kind", ["hwpt", "auto_hwpt"])
-def test_hwpt_without_tracking(
-    expected: Expectation, tracked: Tracked, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_hwpt_without_tracking(expected, tracked, kind, request):
     wrong: Hwpt = request.getfixturevalue(kind)
     with expected:
         wrong.mark_dirty(tracked.iova, PAGE, MOCK_PAGE, tracked.bitmap)
 
 
 @rule("dirty_tracking.mark.unreadable")
-def test_bitmap_that_is_not_there(expected: Expectation, tracked: Tracked, unmapped: int) -> None:
+def test_bitmap_that_is_not_there(expected, tracked, unmapped):
     for at in (unmapped, unmapped - 1):
         with expected:
             tracked.hwpt.mark_dirty(tracked.iova, tracked.length, MOCK_PAGE, at)
@@ -87,19 +81,19 @@ def test_bitmap_that_is_not_there(expected: Expectation, tracked: Tracked, unmap
 
 @rule("dirty_tracking.mark.counts")
 @pytest.mark.parametrize("pages", [(), (1, 2, 3, 15)], ids=str)
-def test_count(tracked: Tracked, pages: tuple[int, ...]) -> None:
+def test_count(tracked, pages):
     assert tracked.mark(*pages) == 2 * len(pages)
     assert tracked.mark(*pages, half=1) == len(pages)
 
 
 @rule("dirty_tracking.mark.unmapped")
-def test_unmapped_pages(tracked: Tracked) -> None:
+def test_unmapped_pages(tracked):
     tracked.length *= 2
     assert tracked.mark(15, 16, 20) == 2
 
 
 @rule("dirty_tracking.mark.unmapped_counted")
-def test_unmapped_pages_are_counted(tracked: Tracked) -> None:
+def test_unmapped_pages_are_counted(tracked):
     tracked.length *= 2
     assert tracked.mark(15, 16, 20) == 6
     assert tracked.read() == {15}

@@ -8,7 +8,7 @@ them. Two that differ in the same field tell nothing.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,12 +16,6 @@ from pytest_iommufd import rule
 from pytest_iommufd.rules.catalogue import FILE, Catalogue
 
 from .conftest import MOCK_PAGE, PAGE
-
-if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Context, Hwpt
-    from pytest_iommufd.rules.expectation import Expectation
-
-    from .conftest import Tracked
 
 LADDERS = Catalogue.load(Path(__file__).with_name(FILE)).ladders
 HUGE = (1 << 64) - MOCK_PAGE
@@ -73,18 +67,14 @@ def each(request: pytest.FixtureRequest, rung: str) -> list[tuple[str, dict[str,
 
 
 @_rungs("set")
-def test_order_of_set(
-    expected: Expectation, dirty_hwpt: Hwpt, each: list[tuple[str, dict[str, Any]]]
-) -> None:
+def test_order_of_set(expected, dirty_hwpt, each):
     for _, fields in each:
         with expected:
             dirty_hwpt.set_dirty_tracking(**fields)
 
 
 @_rungs("get")
-def test_order_of_get(
-    expected: Expectation, tracked: Tracked, each: list[tuple[str, dict[str, Any]]]
-) -> None:
+def test_order_of_get(expected, tracked, each):
     right = {"iova": tracked.iova, "length": PAGE, "page_size": PAGE}
     for _, fields in each:
         with expected:
@@ -92,13 +82,7 @@ def test_order_of_get(
 
 
 @_rungs("mark")
-def test_order_of_mark(
-    expected: Expectation,
-    iommufd: Context,
-    untracked: Tracked,
-    each: list[tuple[str, dict[str, Any]]],
-    rung: str,
-) -> None:
+def test_order_of_mark(expected, iommufd, untracked, each, rung):
     right = {"iova": untracked.iova, "length": PAGE, "page_size": MOCK_PAGE}
     right |= {"uptr": untracked.bitmap.address}
     for lower, fields in each:

@@ -12,13 +12,8 @@ from pytest_iommufd import raises_errno, rule
 from .conftest import PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pytest_iommufd.iommufd import Hwpt
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
-
-    from .conftest import Tracked
 
 UNKNOWN = 9999
 NO_HWPT = ["other_ioas", "nested_hwpt"]
@@ -27,13 +22,13 @@ NOT_TRACKING = ["hwpt", "auto_hwpt"]
 
 @rule("dirty_tracking.set.flags")
 @pytest.mark.parametrize("flags", [2, 3, 1 << 31], ids=hex)
-def test_unknown_flag(expected: Expectation, dirty_hwpt: Hwpt, flags: int) -> None:
+def test_unknown_flag(expected, dirty_hwpt, flags):
     with expected:
         dirty_hwpt.set_dirty_tracking(flags=flags)
 
 
 @rule("dirty_tracking.set.flags.changes_nothing")
-def test_unknown_flag_changes_nothing(expected: Expectation, untracked: Tracked) -> None:
+def test_unknown_flag_changes_nothing(expected, untracked):
     with expected:
         untracked.hwpt.set_dirty_tracking(flags=3)
     with raises_errno(22):
@@ -42,23 +37,21 @@ def test_unknown_flag_changes_nothing(expected: Expectation, untracked: Tracked)
 
 @rule("dirty_tracking.set.reserved")
 @pytest.mark.parametrize("value", [1, 0xFFFF_FFFF], ids=hex)
-def test_reserved(tracked: Tracked, value: int) -> None:
+def test_reserved(tracked, value):
     tracked.hwpt.set_dirty_tracking(enable=False, __reserved=value)
     tracked.hwpt.set_dirty_tracking(__reserved=value)
     assert tracked.mark(1) == 2
 
 
 @rule("dirty_tracking.set.hwpt_id")
-def test_id_that_names_nothing(expected: Expectation, dirty_hwpt: Hwpt) -> None:
+def test_id_that_names_nothing(expected, dirty_hwpt):
     with expected:
         dirty_hwpt.set_dirty_tracking(hwpt_id=UNKNOWN)
 
 
 @rule("dirty_tracking.set.hwpt_id")
 @pytest.mark.parametrize("kind", NO_HWPT)
-def test_id_of_something_else(
-    expected: Expectation, dirty_hwpt: Hwpt, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_id_of_something_else(expected, dirty_hwpt, kind, request):
     wrong = request.getfixturevalue(kind)
     for enable in (True, False):
         with expected:
@@ -66,16 +59,14 @@ def test_id_of_something_else(
 
 
 @rule("dirty_tracking.set.hwpt_id")
-def test_destroyed_hwpt(expected: Expectation, dirty_hwpt: Hwpt) -> None:
+def test_destroyed_hwpt(expected, dirty_hwpt):
     dirty_hwpt.destroy()
     with expected:
         dirty_hwpt.set_dirty_tracking()
 
 
 @rule("dirty_tracking.set.other_context")
-def test_hwpt_of_another_context(
-    expected: Expectation, other_iommufd: Context, dirty_hwpt: Hwpt
-) -> None:
+def test_hwpt_of_another_context(expected, other_iommufd, dirty_hwpt):
     with expected:
         other_iommufd.ioctl("IOMMU_HWPT_SET_DIRTY_TRACKING", hwpt_id=dirty_hwpt, flags=1)
 
@@ -84,16 +75,14 @@ def test_hwpt_of_another_context(
 @pytest.mark.parametrize("kind", NOT_TRACKING)
 @pytest.mark.parametrize("enable", [True, False], ids=["on", "off"])
 @pytest.mark.usefixtures("iommufd")
-def test_hwpt_without_tracking(
-    expected: Expectation, kind: str, request: pytest.FixtureRequest, *, enable: bool
-) -> None:
+def test_hwpt_without_tracking(expected, kind, request, enable):
     wrong: Hwpt = request.getfixturevalue(kind)
     with expected:
         wrong.set_dirty_tracking(enable=enable)
 
 
 @rule("dirty_tracking.set.on_off")
-def test_on_and_off(untracked: Tracked) -> None:
+def test_on_and_off(untracked):
     for _ in range(3):
         untracked.hwpt.set_dirty_tracking()
         assert untracked.mark(1) == 2
@@ -101,7 +90,7 @@ def test_on_and_off(untracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.set.repeated")
-def test_on_and_off_again(untracked: Tracked) -> None:
+def test_on_and_off_again(untracked):
     untracked.hwpt.set_dirty_tracking(enable=False)
     untracked.hwpt.set_dirty_tracking()
     untracked.hwpt.set_dirty_tracking()
@@ -111,14 +100,14 @@ def test_on_and_off_again(untracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.set.off")
-def test_off_tracks_nothing(expected: Expectation, tracked: Tracked) -> None:
+def test_off_tracks_nothing(expected, tracked):
     tracked.hwpt.set_dirty_tracking(enable=False)
     with expected:
         tracked.mark(1)
 
 
 @rule("dirty_tracking.set.attached")
-def test_with_a_device(tracked: Tracked, mock_device: MockDevice, ioas: Ioas) -> None:
+def test_with_a_device(tracked, mock_device, ioas):
     mock_device.replace(tracked.hwpt)
     tracked.hwpt.set_dirty_tracking(enable=False)
     tracked.hwpt.set_dirty_tracking()
@@ -128,7 +117,7 @@ def test_with_a_device(tracked: Tracked, mock_device: MockDevice, ioas: Ioas) ->
 
 
 @rule("dirty_tracking.set.clears")
-def test_on_forgets(tracked: Tracked) -> None:
+def test_on_forgets(tracked):
     tracked.mark(0, 5, 15)
     tracked.hwpt.set_dirty_tracking(enable=False)
     tracked.hwpt.set_dirty_tracking()
@@ -136,7 +125,7 @@ def test_on_forgets(tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.set.clears_each_area")
-def test_on_forgets_all(untracked: Tracked, buffer: Buffer) -> None:
+def test_on_forgets_all(untracked, buffer):
     other = untracked.iova + 2 * untracked.length
     untracked.ioas.map(buffer, iova=other)
     untracked.hwpt.set_dirty_tracking()
@@ -149,21 +138,21 @@ def test_on_forgets_all(untracked: Tracked, buffer: Buffer) -> None:
 
 
 @rule("dirty_tracking.set.again_clears")
-def test_on_again_forgets(tracked: Tracked) -> None:
+def test_on_again_forgets(tracked):
     tracked.mark(0, 5, 15)
     tracked.hwpt.set_dirty_tracking()
     assert tracked.read() == set()
 
 
 @rule("dirty_tracking.set.off_clears_not")
-def test_off_forgets_nothing(tracked: Tracked) -> None:
+def test_off_forgets_nothing(tracked):
     tracked.mark(5)
     tracked.hwpt.set_dirty_tracking(enable=False)
     assert tracked.read() == {5}
 
 
 @rule("dirty_tracking.set.reserved_iova")
-def test_reserved_iova(untracked: Tracked) -> None:
+def test_reserved_iova(untracked):
     untracked.ioas.add_reserved(untracked.iova + 2 * untracked.length, PAGE)
     untracked.hwpt.set_dirty_tracking()
     untracked.mark(2)
@@ -171,9 +160,7 @@ def test_reserved_iova(untracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.set.each_hwpt")
-def test_each_for_itself(
-    iommufd: Context, mock_device: MockDevice, tracked: Tracked, uapi: Uapi
-) -> None:
+def test_each_for_itself(iommufd, mock_device, tracked, uapi):
     flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     other = iommufd.hwpt_alloc(mock_device, tracked.ioas, flags=flags)
     with raises_errno(22):
@@ -184,15 +171,13 @@ def test_each_for_itself(
 
 
 @rule("dirty_tracking.set.holds_nothing")
-def test_tracking_hwpt_can_go(tracked: Tracked) -> None:
+def test_tracking_hwpt_can_go(tracked):
     tracked.hwpt.destroy()
     tracked.ioas.destroy()
 
 
 @rule("dirty_tracking.set.pasid")
-def test_with_a_pasid(
-    iommufd: Context, mock_devices: Callable[..., MockDevice], ioas: Ioas, uapi: Uapi
-) -> None:
+def test_with_a_pasid(iommufd, mock_devices, ioas, uapi):
     device = mock_devices(pasid=True)
     flags = uapi.IOMMU_HWPT_ALLOC_PASID | uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     made = iommufd.hwpt_alloc(device, ioas, flags=flags)
@@ -204,7 +189,7 @@ def test_with_a_pasid(
 
 
 @rule("dirty_tracking.set.new_areas")
-def test_areas_mapped_later(tracked: Tracked, buffer: Buffer) -> None:
+def test_areas_mapped_later(tracked, buffer):
     tracked.iova += 2 * tracked.length
     tracked.ioas.map(buffer, iova=tracked.iova)
     tracked.mark(9)

@@ -13,10 +13,6 @@ from pytest_iommufd import rule
 from .conftest import PAGE, from_bitmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer
-
     from .conftest import Tracked
 
 NO_CLEAR = 1
@@ -34,14 +30,14 @@ def _get(tracked: Tracked, at: int, flags: int = 0) -> None:
 
 
 @rule("dirty_tracking.get.unmapped")
-def test_nothing_mapped(tracked: Tracked) -> None:
+def test_nothing_mapped(tracked):
     tracked.ioas.unmap_all()
     assert tracked.read() == set()
 
 
 @rule("dirty_tracking.get.hole")
 @pytest.mark.parametrize("gap", [1, 100])
-def test_hole(tracked: Tracked, buffer: Buffer, gap: int) -> None:
+def test_hole(tracked, buffer, gap):
     tracked.ioas.map(buffer, iova=tracked.iova + tracked.length + gap * PAGE)
     tracked.length = 2 * tracked.length + gap * PAGE
     tracked.mark(3, 16 + gap)
@@ -51,13 +47,13 @@ def test_hole(tracked: Tracked, buffer: Buffer, gap: int) -> None:
 
 
 @rule("dirty_tracking.get.hole")
-def test_hole_at_the_end(tracked: Tracked) -> None:
+def test_hole_at_the_end(tracked):
     tracked.mark(3)
     assert tracked.read(length=2 * tracked.length) == {3}
 
 
 @rule("dirty_tracking.get.hole.first")
-def test_hole_at_the_beginning(tracked: Tracked) -> None:
+def test_hole_at_the_beginning(tracked):
     tracked.ioas.map(tracked.bitmap, PAGE, iova=tracked.iova + 100 * PAGE)
     tracked.mark(3)
     start, length = tracked.iova + tracked.length, tracked.length
@@ -67,25 +63,25 @@ def test_hole_at_the_beginning(tracked: Tracked) -> None:
 
 @rule("dirty_tracking.get.outside")
 @pytest.mark.parametrize("iova", [0x1000, 1 << 31], ids=hex)
-def test_outside_the_aperture(tracked: Tracked, iova: int) -> None:
+def test_outside_the_aperture(tracked, iova):
     assert tracked.read(iova=iova) == set()
 
 
 @rule("dirty_tracking.get.never_on")
 @pytest.mark.parametrize("flags", [0, NO_CLEAR], ids=["clear", "no_clear"])
-def test_never_switched_on(untracked: Tracked, flags: int) -> None:
+def test_never_switched_on(untracked, flags):
     assert untracked.read(flags=flags) == set()
 
 
 @rule("dirty_tracking.get.off")
-def test_switched_off(tracked: Tracked) -> None:
+def test_switched_off(tracked):
     tracked.mark(3)
     tracked.hwpt.set_dirty_tracking(enable=False)
     assert tracked.read() == set()
 
 
 @rule("dirty_tracking.get.off.told")
-def test_switched_off_tells(tracked: Tracked) -> None:
+def test_switched_off_tells(tracked):
     tracked.mark(3)
     tracked.hwpt.set_dirty_tracking(enable=False)
     assert tracked.read() == {3}
@@ -93,13 +89,13 @@ def test_switched_off_tells(tracked: Tracked) -> None:
 
 
 @rule("dirty_tracking.get.unwritable")
-def test_bitmap_that_is_not_there(tracked: Tracked, nowhere: int) -> None:
+def test_bitmap_that_is_not_there(tracked, nowhere):
     tracked.mark(3)
     _get(tracked, nowhere)
 
 
 @rule("dirty_tracking.get.unwritable")
-def test_bitmap_that_is_read_only(tracked: Tracked, readonly: Callable[[bytes], int]) -> None:
+def test_bitmap_that_is_read_only(tracked, readonly):
     tracked.mark(3)
     at = readonly(bytes(8))
     _get(tracked, at)
@@ -107,21 +103,21 @@ def test_bitmap_that_is_read_only(tracked: Tracked, readonly: Callable[[bytes], 
 
 
 @rule("dirty_tracking.get.unwritable.forgotten")
-def test_bits_without_a_bitmap_are_lost(tracked: Tracked, nowhere: int) -> None:
+def test_bits_without_a_bitmap_are_lost(tracked, nowhere):
     tracked.mark(3)
     _get(tracked, nowhere)
     assert tracked.read() == set()
 
 
 @rule("dirty_tracking.get.unwritable.no_clear")
-def test_bits_without_a_bitmap_are_kept(tracked: Tracked, nowhere: int) -> None:
+def test_bits_without_a_bitmap_are_kept(tracked, nowhere):
     tracked.mark(3)
     _get(tracked, nowhere, NO_CLEAR)
     assert tracked.read() == {3}
 
 
 @rule("dirty_tracking.get.unwritable.part")
-def test_half_of_the_bitmap(tracked: Tracked) -> None:
+def test_half_of_the_bitmap(tracked):
     tracked.mark(3, 7, 8, 12)
     tracked.bitmap.write(bytes(2 * PAGE))
     tracked.bitmap.protect(mmap.PROT_READ, PAGE, PAGE)

@@ -13,8 +13,7 @@ from pytest_iommufd import IoctlError, rule
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_iommufd.iommufd import Buffer, Context, HwptData, Ioas, MockDevice
-    from pytest_iommufd.uapi import Uapi
+    from pytest_iommufd.iommufd import Buffer, Context, MockDevice
 
 pytestmark = pytest.mark.fail_nth
 
@@ -46,7 +45,7 @@ def detach(device: MockDevice) -> None:
 
 
 @rule("fail_nth.ioas")
-def test_ioas(iommufd: Context, memory: Buffer) -> None:
+def test_ioas(iommufd, memory):
     ioas, other = iommufd.ioas_alloc(), iommufd.ioas_alloc()
     first, last = ioas.iova_ranges()[0]
     ioas.allow_iovas((first, last))
@@ -58,7 +57,7 @@ def test_ioas(iommufd: Context, memory: Buffer) -> None:
 
 @rule("fail_nth.map_domain")
 @pytest.mark.usefixtures("little_temporary_memory")
-def test_map_domain(iommufd: Context, ioas: Ioas, memory: Buffer) -> None:
+def test_map_domain(iommufd, ioas, memory):
     device = iommufd.mock_device(ioas)
     ioas.map(memory)
     device.destroy()
@@ -67,7 +66,7 @@ def test_map_domain(iommufd: Context, ioas: Ioas, memory: Buffer) -> None:
 
 @rule("fail_nth.map_file_domain")
 @pytest.mark.usefixtures("little_temporary_memory")
-def test_map_file_domain(iommufd: Context, ioas: Ioas, memfd_buffer: Buffer) -> None:
+def test_map_file_domain(iommufd, ioas, memfd_buffer):
     device = iommufd.mock_device(ioas)
     ioas.map_file(memfd_buffer.fd, memfd_buffer.size)
     device.destroy()
@@ -76,9 +75,7 @@ def test_map_file_domain(iommufd: Context, ioas: Ioas, memfd_buffer: Buffer) -> 
 
 @rule("fail_nth.map_two_domains")
 @pytest.mark.usefixtures("little_temporary_memory")
-def test_map_two_domains(
-    iommufd: Context, ioas: Ioas, mock_device: MockDevice, memory: Buffer
-) -> None:
+def test_map_two_domains(iommufd, ioas, mock_device, memory):
     second = iommufd.mock_device(ioas)
     ioas.map(memory)
     mock_device.destroy()
@@ -88,7 +85,7 @@ def test_map_two_domains(
 
 
 @rule("fail_nth.access_rw")
-def test_access_rw(ioas: Ioas, memory: Buffer, uapi: Uapi) -> None:
+def test_access_rw(ioas, memory, uapi):
     iova = ioas.map(memory)
     access = ioas.create_access()
     slow = uapi.MOCK_ACCESS_RW_SLOW_PATH
@@ -99,7 +96,7 @@ def test_access_rw(ioas: Ioas, memory: Buffer, uapi: Uapi) -> None:
 
 
 @rule("fail_nth.access_pin")
-def test_access_pin(ioas: Ioas, memory: Buffer) -> None:
+def test_access_pin(ioas, memory):
     iova = ioas.map(memory)
     access = ioas.create_access(pin=True)
     access.unpin(access.pin(iova, SIZE))
@@ -107,14 +104,14 @@ def test_access_pin(ioas: Ioas, memory: Buffer) -> None:
 
 @rule("fail_nth.access_pin_domain")
 @pytest.mark.usefixtures("mock_device")
-def test_access_pin_domain(ioas: Ioas, memory: Buffer) -> None:
+def test_access_pin_domain(ioas, memory):
     iova = ioas.map(memory)
     access = ioas.create_access(pin=True)
     access.unpin(access.pin(iova, SIZE))
 
 
 @rule("fail_nth.device")
-def test_device(iommufd: Context, ioas: Ioas, memory: Buffer, uapi: Uapi) -> None:
+def test_device(iommufd, ioas, memory, uapi):
     other = iommufd.ioas_alloc()
     for each in (ioas, other):
         each.map(memory, 4096, iova=uapi.MOCK_APERTURE_START)
@@ -127,15 +124,7 @@ def test_device(iommufd: Context, ioas: Ioas, memory: Buffer, uapi: Uapi) -> Non
 
 
 @rule("fail_nth.viommu")
-def test_viommu(
-    iommufd: Context,
-    ioas: Ioas,
-    mock_devices: Callable[..., MockDevice],
-    memory: Buffer,
-    hwpt_type: HwptData,
-    uapi: Uapi,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_viommu(iommufd, ioas, mock_devices, memory, hwpt_type, uapi, request):
     device = mock_devices(pasid=True)
     iova = ioas.map(memory, 4096, iova=uapi.MOCK_APERTURE_START)
     pasid = uapi.IOMMU_HWPT_ALLOC_PASID

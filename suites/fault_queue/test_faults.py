@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pytest_iommufd import rule
@@ -12,30 +10,11 @@ from pytest_iommufd.iommufd.eventfile import READABLE, WRITABLE, EventFile
 
 from .conftest import RECORD, answer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import (
-        Buffer,
-        Context,
-        FaultQueue,
-        Hwpt,
-        HwptData,
-        Ioas,
-        MockDevice,
-        Viommu,
-    )
-    from pytest_iommufd.iommufd.object import IommufdObject
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Struct, Uapi
-
 pytestmark = pytest.mark.no_fail_nth("a fault that there is no memory for is lost")
 
 
 @rule("fault_queue.trigger.dev_id")
-def test_trigger_on_what_is_no_device(
-    expected: Expectation, iommufd: Context, request: pytest.FixtureRequest
-) -> None:
+def test_trigger_on_what_is_no_device(expected, iommufd, request):
     for kind in ["nothing", "ioas", "nested_hwpt", "fault_queue"]:
         number = 9999 if kind == "nothing" else request.getfixturevalue(kind).id
         with expected:
@@ -43,13 +22,7 @@ def test_trigger_on_what_is_no_device(
 
 
 @rule("fault_queue.trigger.not_attached")
-def test_fault_of_a_device_without_a_queue(
-    fault: Callable[..., None],
-    mock_device: MockDevice,
-    iopf_hwpt: Hwpt,
-    fault_file: EventFile,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_fault_of_a_device_without_a_queue(fault, mock_device, iopf_hwpt, fault_file, request):
     for where in ["ioas", "parent_hwpt", "nested_hwpt"]:
         mock_device.replace(request.getfixturevalue(where))
         fault(mock_device)
@@ -58,12 +31,7 @@ def test_fault_of_a_device_without_a_queue(
 
 
 @rule("fault_queue.record")
-def test_fault_is_told(
-    attached: MockDevice,
-    fault: Callable[..., None],
-    faults: Callable[..., list[Struct]],
-    uapi: Uapi,
-) -> None:
+def test_fault_is_told(attached, fault, faults, uapi):
     fault(attached, grpid=0x66, perm=3, addr=0xDEAD_BEEF_B000)
     (got,) = faults()
     assert got.flags == uapi.IOMMU_PGFAULT_FLAGS_LAST_PAGE
@@ -73,12 +41,7 @@ def test_fault_is_told(
 
 
 @rule("fault_queue.record.pasid")
-def test_fault_of_a_pasid_is_told(
-    attached: MockDevice,
-    fault: Callable[..., None],
-    faults: Callable[..., list[Struct]],
-    uapi: Uapi,
-) -> None:
+def test_fault_of_a_pasid_is_told(attached, fault, faults, uapi):
     fault(attached, pasid=77)
     (got,) = faults()
     both = uapi.IOMMU_PGFAULT_FLAGS_LAST_PAGE | uapi.IOMMU_PGFAULT_FLAGS_PASID_VALID
@@ -87,14 +50,8 @@ def test_fault_of_a_pasid_is_told(
 
 @rule("fault_queue.record.pasid.paging")
 def test_fault_of_a_pasid_with_a_hwpt_of_an_ioas(
-    iommufd: Context,
-    uapi: Uapi,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    fault_queue: FaultQueue,
-    fault: Callable[..., None],
-    faults: Callable[..., list[Struct]],
-) -> None:
+    iommufd, uapi, mock_device, ioas, fault_queue, fault, faults
+):
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
     made = iommufd.hwpt_alloc(mock_device, ioas, flags=flags, fault_id=fault_queue)
     mock_device.replace(made)
@@ -106,16 +63,8 @@ def test_fault_of_a_pasid_with_a_hwpt_of_an_ioas(
 
 @rule("fault_queue.record.viommu")
 def test_fault_with_a_hwpt_of_a_viommu(
-    iommufd: Context,
-    uapi: Uapi,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    vdevice: IommufdObject,
-    hwpt_type: HwptData,
-    fault_queue: FaultQueue,
-    fault: Callable[..., None],
-    faults: Callable[..., list[Struct]],
-) -> None:
+    iommufd, uapi, mock_device, viommu, vdevice, hwpt_type, fault_queue, fault, faults
+):
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
     data = hwpt_type.valid()
     made = iommufd.hwpt_alloc(mock_device, viommu, data, flags=flags, fault_id=fault_queue)
@@ -126,12 +75,7 @@ def test_fault_with_a_hwpt_of_a_viommu(
 
 
 @rule("fault_queue.record.device")
-def test_faults_of_two_devices(
-    attached: MockDevice,
-    other_attached: MockDevice,
-    fault: Callable[..., None],
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_faults_of_two_devices(attached, other_attached, fault, faults):
     fault(attached, addr=1)
     fault(other_attached, addr=2)
     found = [(got.dev_id, got.addr) for got in faults(2)]
@@ -140,13 +84,8 @@ def test_faults_of_two_devices(
 
 @rule("fault_queue.record.queue")
 def test_faults_go_to_their_own_queue(
-    iommufd: Context,
-    attached: MockDevice,
-    other_device: MockDevice,
-    iopf_hwpts: Callable[[FaultQueue], Hwpt],
-    fault: Callable[..., None],
-    fault_file: EventFile,
-) -> None:
+    iommufd, attached, other_device, iopf_hwpts, fault, fault_file
+):
     other = iommufd.fault_queue_alloc()
     other_device.replace(iopf_hwpts(other))
     fault(other_device)
@@ -159,9 +98,7 @@ def test_faults_go_to_their_own_queue(
 
 
 @rule("fault_queue.poll.pending")
-def test_poll_with_a_fault(
-    attached: MockDevice, fault: Callable[..., None], fault_file: EventFile
-) -> None:
+def test_poll_with_a_fault(attached, fault, fault_file):
     fault(attached)
     assert fault_file.poll() == READABLE | WRITABLE
     fault_file.read(RECORD)
@@ -169,18 +106,14 @@ def test_poll_with_a_fault(
 
 
 @rule("fault_queue.read.order")
-def test_faults_are_read_in_order(
-    attached: MockDevice, fault: Callable[..., None], faults: Callable[..., list[Struct]]
-) -> None:
+def test_faults_are_read_in_order(attached, fault, faults):
     for addr in (7, 5, 6):
         fault(attached, addr=addr)
     assert [got.addr for got in faults(5)] == [7, 5, 6]
 
 
 @rule("fault_queue.read.part")
-def test_what_does_not_fit_stays(
-    attached: MockDevice, fault: Callable[..., None], faults: Callable[..., list[Struct]]
-) -> None:
+def test_what_does_not_fit_stays(attached, fault, faults):
     for addr in range(5):
         fault(attached, addr=addr)
     assert [got.addr for got in faults(2)] == [0, 1]
@@ -189,13 +122,7 @@ def test_what_does_not_fit_stays(
 
 
 @rule("fault_queue.read.no_room")
-def test_read_without_room(
-    expected: Expectation,
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_read_without_room(expected, attached, fault, fault_file, faults):
     fault(attached, addr=3)
     with expected:
         fault_file.read(0)
@@ -203,9 +130,7 @@ def test_read_without_room(
 
 
 @rule("fault_queue.read.length_pending")
-def test_read_of_another_length_with_a_fault(
-    expected: Expectation, attached: MockDevice, fault: Callable[..., None], fault_file: EventFile
-) -> None:
+def test_read_of_another_length_with_a_fault(expected, attached, fault, fault_file):
     fault(attached)
     for length in [1, 39, 41]:
         with expected:
@@ -215,13 +140,8 @@ def test_read_of_another_length_with_a_fault(
 
 @rule("fault_queue.read.unwritable")
 def test_fault_that_cannot_be_written_stays(
-    expected: Expectation,
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-    unmapped: int,
-) -> None:
+    expected, attached, fault, fault_file, faults, unmapped
+):
     fault(attached, addr=3)
     with expected:
         fault_file.read(RECORD, at=unmapped)
@@ -231,13 +151,8 @@ def test_fault_that_cannot_be_written_stays(
 
 @rule("fault_queue.read.unwritable_second")
 def test_second_fault_that_cannot_be_written_stays(
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-    page_before_hole: Buffer,
-    page_size: int,
-) -> None:
+    attached, fault, fault_file, faults, page_before_hole, page_size
+):
     for addr in (1, 2, 3):
         fault(attached, addr=addr)
     end = page_before_hole.address + page_size
@@ -249,21 +164,14 @@ def test_second_fault_that_cannot_be_written_stays(
 
 
 @rule("fault_queue.cookie")
-def test_cookies_begin_at_one(
-    attached: MockDevice, fault: Callable[..., None], faults: Callable[..., list[Struct]]
-) -> None:
+def test_cookies_begin_at_one(attached, fault, faults):
     for _ in range(3):
         fault(attached)
     assert [got.cookie for got in faults(3)] == [1, 2, 3]
 
 
 @rule("fault_queue.cookie.reused")
-def test_cookie_is_given_again(
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_cookie_is_given_again(attached, fault, fault_file, faults):
     for _ in range(3):
         fault(attached)
     faults(3)
@@ -274,25 +182,14 @@ def test_cookie_is_given_again(
 
 @rule("fault_queue.answer")
 @pytest.mark.parametrize("code", [0, 1], ids=["success", "invalid"])
-def test_answer(
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-    code: int,
-) -> None:
+def test_answer(attached, fault, fault_file, faults, code):
     fault(attached)
     faults()
     assert fault_file.write(answer(1, code=code)) == 8
 
 
 @rule("fault_queue.answer.several")
-def test_several_answers_in_any_order(
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_several_answers_in_any_order(attached, fault, fault_file, faults):
     for _ in range(3):
         fault(attached)
     faults(3)
@@ -300,13 +197,7 @@ def test_several_answers_in_any_order(
 
 
 @rule("fault_queue.answer.twice")
-def test_second_answer(
-    expected: Expectation,
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_second_answer(expected, attached, fault, fault_file, faults):
     fault(attached)
     faults()
     fault_file.write(answer(1))
@@ -315,9 +206,7 @@ def test_second_answer(
 
 
 @rule("fault_queue.answer.not_read")
-def test_answer_to_what_was_not_read(
-    expected: Expectation, attached: MockDevice, fault: Callable[..., None], fault_file: EventFile
-) -> None:
+def test_answer_to_what_was_not_read(expected, attached, fault, fault_file):
     fault(attached)
     with expected:
         fault_file.write(answer(1))
@@ -325,13 +214,7 @@ def test_answer_to_what_was_not_read(
 
 
 @rule("fault_queue.answer.code")
-def test_answer_with_another_code(
-    expected: Expectation,
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_answer_with_another_code(expected, attached, fault, fault_file, faults):
     fault(attached)
     faults()
     for code in [2, 3, 0xFFFF_FFFF]:
@@ -342,13 +225,7 @@ def test_answer_with_another_code(
 
 @rule("fault_queue.answer.partly")
 @pytest.mark.parametrize("bad", [answer(99), answer(1), answer(2, code=2)], ids=str)
-def test_answers_before_a_bad_one_are_taken(
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-    bad: bytes,
-) -> None:
+def test_answers_before_a_bad_one_are_taken(attached, fault, fault_file, faults, bad):
     for _ in range(2):
         fault(attached)
     faults(2)
@@ -358,13 +235,8 @@ def test_answers_before_a_bad_one_are_taken(
 
 @rule("fault_queue.answer.unreadable_second")
 def test_answers_before_what_cannot_be_read_are_taken(
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-    page_before_hole: Buffer,
-    page_size: int,
-) -> None:
+    attached, fault, fault_file, faults, page_before_hole, page_size
+):
     fault(attached)
     faults()
     at = page_before_hole.write(answer(1), page_size - 8)
@@ -372,13 +244,7 @@ def test_answers_before_what_cannot_be_read_are_taken(
 
 
 @rule("fault_queue.answer.other_queue")
-def test_cookie_of_another_queue(
-    expected: Expectation,
-    iommufd: Context,
-    attached: MockDevice,
-    fault: Callable[..., None],
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_cookie_of_another_queue(expected, iommufd, attached, fault, faults):
     other = iommufd.fault_queue_alloc()
     fault(attached)
     faults()
@@ -390,13 +256,7 @@ def test_cookie_of_another_queue(
 
 
 @rule("fault_queue.gone.pending")
-def test_pending_faults_of_a_device_that_goes_elsewhere(
-    attached: MockDevice,
-    ioas: Ioas,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_pending_faults_of_a_device_that_goes_elsewhere(attached, ioas, fault, fault_file, faults):
     fault(attached)
     attached.replace(ioas)
     assert fault_file.poll() == WRITABLE
@@ -405,13 +265,8 @@ def test_pending_faults_of_a_device_that_goes_elsewhere(
 
 @rule("fault_queue.gone.read")
 def test_read_faults_of_a_device_that_goes_elsewhere(
-    expected: Expectation,
-    attached: MockDevice,
-    ioas: Ioas,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-) -> None:
+    expected, attached, ioas, fault, fault_file, faults
+):
     fault(attached)
     faults()
     attached.replace(ioas)
@@ -421,13 +276,8 @@ def test_read_faults_of_a_device_that_goes_elsewhere(
 
 @rule("fault_queue.gone.same_queue")
 def test_faults_of_a_device_that_goes_to_a_hwpt_with_the_same_queue(
-    attached: MockDevice,
-    iopf_hwpts: Callable[[FaultQueue], Hwpt],
-    fault_queue: FaultQueue,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    refused: Callable[[int], bool],
-) -> None:
+    attached, iopf_hwpts, fault_queue, fault, fault_file, refused
+):
     fault(attached)
     fault_file.read(RECORD)
     fault(attached)
@@ -437,14 +287,7 @@ def test_faults_of_a_device_that_goes_to_a_hwpt_with_the_same_queue(
 
 
 @rule("fault_queue.gone.other_device")
-def test_faults_of_a_device_that_stays(
-    attached: MockDevice,
-    other_attached: MockDevice,
-    ioas: Ioas,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_faults_of_a_device_that_stays(attached, other_attached, ioas, fault, fault_file, faults):
     fault(other_attached, addr=1)
     fault(attached, addr=2)
     assert len(faults(2)) == 2
@@ -455,13 +298,7 @@ def test_faults_of_a_device_that_stays(
 
 
 @rule("fault_queue.gone.destroyed")
-def test_faults_of_a_destroyed_device(
-    attached: MockDevice,
-    other_attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    refused: Callable[[int], bool],
-) -> None:
+def test_faults_of_a_destroyed_device(attached, other_attached, fault, fault_file, refused):
     fault(other_attached)
     fault_file.read(RECORD)
     fault(other_attached)
@@ -473,13 +310,7 @@ def test_faults_of_a_destroyed_device(
 
 
 @rule("fault_queue.gone.back_again")
-def test_faults_of_a_device_that_comes_back(
-    attached: MockDevice,
-    ioas: Ioas,
-    iopf_hwpt: Hwpt,
-    fault: Callable[..., None],
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_faults_of_a_device_that_comes_back(attached, ioas, iopf_hwpt, fault, faults):
     fault(attached, addr=1)
     attached.replace(ioas)
     fault(attached, addr=2)
@@ -489,9 +320,7 @@ def test_faults_of_a_device_that_comes_back(
 
 
 @rule("fault_queue.gone.busy")
-def test_attached_hwpt_is_held(
-    expected: Expectation, attached: MockDevice, ioas: Ioas, iopf_hwpt: Hwpt
-) -> None:
+def test_attached_hwpt_is_held(expected, attached, ioas, iopf_hwpt):
     with expected:
         iopf_hwpt.destroy()
     attached.replace(ioas)
@@ -499,13 +328,7 @@ def test_attached_hwpt_is_held(
 
 
 @rule("fault_queue.gone.closed")
-def test_faults_after_the_file_is_closed(
-    attached: MockDevice,
-    ioas: Ioas,
-    iopf_hwpt: Hwpt,
-    fault_queue: FaultQueue,
-    fault: Callable[..., None],
-) -> None:
+def test_faults_after_the_file_is_closed(attached, ioas, iopf_hwpt, fault_queue, fault):
     fault(attached)
     fault_queue.close()
     fault(attached)
@@ -515,13 +338,7 @@ def test_faults_after_the_file_is_closed(
 
 
 @rule("fault_queue.gone.context")
-def test_faults_after_the_context_is_closed(
-    iommufd: Context,
-    attached: MockDevice,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_faults_after_the_context_is_closed(iommufd, attached, fault, fault_file, faults):
     fault(attached, addr=9)
     iommufd.close()
     assert [got.addr for got in faults()] == [9]

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_iommufd.agent.protocol import Ref
-    from pytest_iommufd.iommufd import Context, Ioas, MockDevice
-    from pytest_iommufd.iommufd.eventfile import EventFile
-    from pytest_iommufd.uapi import Struct, Uapi
+    from pytest_iommufd.iommufd import Context, MockDevice
+    from pytest_iommufd.uapi import Uapi
 
 THREADS, EACH = 4, 8
 pytestmark = pytest.mark.no_fail_nth("threads make the calls, not the test itself")
@@ -44,12 +43,7 @@ def trigger(iommufd: Context, uapi: Uapi) -> Callable[..., None]:
 
 
 @rule("fault_queue.threads.trigger")
-def test_threads_fault(
-    iommufd: Context,
-    attached: MockDevice,
-    trigger: Callable[..., None],
-    faults: Callable[..., list[Struct]],
-) -> None:
+def test_threads_fault(iommufd, attached, trigger, faults):
     programs = [Program() for _ in range(THREADS)]
     for thread, program in enumerate(programs):
         for number in range(EACH):
@@ -60,9 +54,7 @@ def test_threads_fault(
 
 
 @rule("fault_queue.threads.read")
-def test_threads_read(
-    iommufd: Context, attached: MockDevice, fault: Callable[..., None], fault_file: EventFile
-) -> None:
+def test_threads_read(iommufd, attached, fault, fault_file):
     for addr in range(THREADS * EACH):
         fault(attached, addr=addr)
     programs = [Program() for _ in range(THREADS)]
@@ -85,9 +77,7 @@ def test_threads_read(
 
 
 @rule("fault_queue.threads.answer")
-def test_threads_answer_the_same_fault(
-    iommufd: Context, attached: MockDevice, fault: Callable[..., None], fault_file: EventFile
-) -> None:
+def test_threads_answer_the_same_fault(iommufd, attached, fault, fault_file):
     fault(attached)
     fault_file.read(RECORD)
     at = iommufd.put(answer(1))
@@ -99,9 +89,7 @@ def test_threads_answer_the_same_fault(
 
 
 @rule("fault_queue.threads.poll")
-def test_thread_that_polls_is_woken(
-    iommufd: Context, attached: MockDevice, trigger: Callable[..., None], fault_file: EventFile
-) -> None:
+def test_thread_that_polls_is_woken(iommufd, attached, trigger, fault_file):
     waiter, other = Program(), Program()
     buffer = iommufd.put(struct.pack("<iHHqq", fault_file.fd, READABLE, 0, 5, 0))
     call = waiter.syscall("ppoll", buffer, 1, buffer + 8, 0, 0)
@@ -113,13 +101,8 @@ def test_thread_that_polls_is_woken(
 
 @rule("fault_queue.threads.replace")
 def test_thread_moves_the_device_while_others_read_and_answer(
-    iommufd: Context,
-    uapi: Uapi,
-    attached: MockDevice,
-    ioas: Ioas,
-    fault: Callable[..., None],
-    fault_file: EventFile,
-) -> None:
+    iommufd, uapi, attached, ioas, fault, fault_file
+):
     for addr in range(EACH):
         fault(attached, addr=addr)
     programs = [Program() for _ in range(3)]

@@ -13,11 +13,7 @@ from .samples import find
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_iommufd.rules.expectation import Expectation
-
     from .conftest import FieldOf
-    from .raw import Raw
-    from .samples import Objects
 
 NO_OBJECT = (0, 9999, 0x8000_0001, 0xFFFF_FFFF)
 
@@ -29,7 +25,7 @@ def some_bits(field: FieldOf) -> Iterator[bytes]:
 
 
 @rule("generic.valid_call")
-def test_valid_call(expected: Expectation, command: Raw, objects: Objects) -> None:
+def test_valid_call(expected, command, objects):
     name = command.ioctl.name
     samples = find([name])
     assert samples, f"{name} is new: suites/generic/samples.py needs a valid call of it"
@@ -40,39 +36,35 @@ def test_valid_call(expected: Expectation, command: Raw, objects: Objects) -> No
 
 
 @rule("generic.reserved_field")
-def test_reserved_field(expected: Expectation, reserved_field: FieldOf) -> None:
+def test_reserved_field(expected, reserved_field):
     for answer in reserved_field.valid.calls(some_bits(reserved_field)):
         with expected:
             answer.checked()
 
 
 @rule("generic.unknown_flag")
-def test_flag_without_a_name(expected: Expectation, flags_field: FieldOf) -> None:
+def test_flag_without_a_name(expected, flags_field):
     for answer in flags_field.valid.calls(flags_field.with_bits(flags_field.unused_bits())):
         with expected:
             answer.checked()
 
 
 @rule("generic.unknown_id")
-def test_id_of_no_object(expected: Expectation, id_field: FieldOf) -> None:
+def test_id_of_no_object(expected, id_field):
     for answer in id_field.valid.calls(id_field.with_numbers(NO_OBJECT)):
         with expected:
             answer.checked()
 
 
 @rule("generic.wrong_kind")
-def test_id_of_another_kind(
-    expected: Expectation, typed_id_field: FieldOf, objects: Objects
-) -> None:
+def test_id_of_another_kind(expected, typed_id_field, objects):
     for answer in typed_id_field.valid.calls(typed_id_field.with_kinds(objects, right=False)):
         with expected:
             answer.checked()
 
 
 @rule("generic.other_context")
-def test_id_of_another_context(
-    expected: Expectation, id_field: FieldOf, other_objects: Objects
-) -> None:
+def test_id_of_another_context(expected, id_field, other_objects):
     for answer in id_field.valid.calls(id_field.with_kinds(other_objects, right=True)):
         with expected:
             answer.checked()
@@ -82,7 +74,7 @@ def test_id_of_another_context(
 
 
 @diverging("reserved_field")
-def test_diverging_reserved_field(expected: Expectation, divergence: FieldOf) -> None:
+def test_diverging_reserved_field(expected, divergence):
     for content in some_bits(divergence):
         with expected:
             answer = divergence.valid.call(content)
@@ -90,32 +82,28 @@ def test_diverging_reserved_field(expected: Expectation, divergence: FieldOf) ->
 
 
 @diverging("unknown_id")
-def test_diverging_id_of_no_object(expected: Expectation, divergence: FieldOf) -> None:
+def test_diverging_id_of_no_object(expected, divergence):
     for answer in divergence.valid.calls(divergence.with_numbers(NO_OBJECT)):
         with expected:
             answer.checked()
 
 
 @diverging("wrong_kind")
-def test_diverging_id_of_another_kind(
-    expected: Expectation, divergence: FieldOf, objects: Objects
-) -> None:
+def test_diverging_id_of_another_kind(expected, divergence, objects):
     for answer in divergence.valid.calls(divergence.with_kinds(objects, right=False)):
         with expected:
             answer.checked()
 
 
 @diverging("other_context")
-def test_diverging_id_of_another_context(
-    expected: Expectation, divergence: FieldOf, other_objects: Objects
-) -> None:
+def test_diverging_id_of_another_context(expected, divergence, other_objects):
     for answer in divergence.valid.calls(divergence.with_kinds(other_objects, right=True)):
         with expected:
             answer.checked()
 
 
 @diverging("unknown_flag")
-def test_diverging_flag(expected: Expectation, divergence: FieldOf) -> None:
+def test_diverging_flag(expected, divergence):
     flag = getattr(divergence.valid.uapi, divergence.but)
     for answer in divergence.valid.calls(divergence.with_bits([flag.bit_length() - 1])):
         with expected:

@@ -14,10 +14,8 @@ from pytest_iommufd.iommufd.context import DEVICE
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Context
 
-    from .samples import Objects
 
 READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
@@ -28,7 +26,7 @@ def gives(iommufd: Context, call: str, *args: Any) -> str:
 
 
 @rule("generic.file.ids_reused")
-def test_lowest_free_id_is_given(iommufd: Context, other_objects: Objects) -> None:
+def test_lowest_free_id_is_given(iommufd, other_objects):
     made = [iommufd.ioas_alloc() for _ in range(4)]
     assert [ioas.id for ioas in made] == [1, 2, 3, 4]
     made[1].destroy()
@@ -38,35 +36,35 @@ def test_lowest_free_id_is_given(iommufd: Context, other_objects: Objects) -> No
 
 @rule("generic.file.open_mode")
 @pytest.mark.parametrize("mode", ["O_RDONLY", "O_WRONLY"])
-def test_file_opened_for_less(iommufd: Context, mode: str) -> None:
+def test_file_opened_for_less(iommufd, mode):
     iommufd.close()
     iommufd.fd = iommufd.process.open(DEVICE, getattr(os, mode))
     iommufd.ioas_alloc().destroy()
 
 
 @rule("generic.file.read")
-def test_read(expected: Expectation, iommufd: Context, buffer: Buffer) -> None:
+def test_read(expected, iommufd, buffer):
     assert gives(iommufd, "read", iommufd.fd, buffer.address, 8) == expected.result
 
 
 @rule("generic.file.write")
-def test_write(expected: Expectation, iommufd: Context, buffer: Buffer) -> None:
+def test_write(expected, iommufd, buffer):
     assert gives(iommufd, "write", iommufd.fd, buffer.address, 8) == expected.result
 
 
 @rule("generic.file.seek")
-def test_seek(expected: Expectation, iommufd: Context) -> None:
+def test_seek(expected, iommufd):
     assert gives(iommufd, "lseek", iommufd.fd, 0, os.SEEK_SET) == expected.result
 
 
 @rule("generic.file.mmap")
-def test_private_mmap(expected: Expectation, iommufd: Context, page_size: int) -> None:
+def test_private_mmap(expected, iommufd, page_size):
     got = gives(iommufd, "mmap", 0, page_size, mmap.PROT_READ, mmap.MAP_PRIVATE, iommufd.fd, 0)
     assert got == expected.result
 
 
 @rule("generic.file.mmap_executable")
-def test_executable_mmap(expected: Expectation, iommufd: Context, page_size: int) -> None:
+def test_executable_mmap(expected, iommufd, page_size):
     protection = READ_WRITE | mmap.PROT_EXEC
     got = gives(iommufd, "mmap", 0, page_size, protection, mmap.MAP_SHARED, iommufd.fd, 0)
     assert got == expected.result
@@ -74,9 +72,7 @@ def test_executable_mmap(expected: Expectation, iommufd: Context, page_size: int
 
 @rule("generic.file.mmap_of_nothing")
 @pytest.mark.parametrize("page", [0, 1])
-def test_mmap_of_nothing(
-    expected: Expectation, iommufd: Context, page_size: int, page: int
-) -> None:
+def test_mmap_of_nothing(expected, iommufd, page_size, page):
     where = page * page_size
     got = gives(iommufd, "mmap", 0, page_size, READ_WRITE, mmap.MAP_SHARED, iommufd.fd, where)
     assert got == expected.result

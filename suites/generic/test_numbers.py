@@ -13,7 +13,6 @@ from .raw import others, outcomes
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Context
-    from pytest_iommufd.rules.expectation import Expectation
 
 TYPE = 0x3B00
 # What changes a request without changing its number: type, direction, size of the argument.
@@ -26,7 +25,7 @@ def defined(iommufd: Context) -> set[int]:
 
 
 @rule("generic.number.defined")
-def test_all_commands_are_there(expected: Expectation, iommufd: Context) -> None:
+def test_all_commands_are_there(expected, iommufd):
     found = outcomes(
         iommufd, (ioctl.number for ioctl in iommufd.uapi.ioctls), iommufd.put(bytes(8))
     )
@@ -34,7 +33,7 @@ def test_all_commands_are_there(expected: Expectation, iommufd: Context) -> None
 
 
 @rule("generic.number.undefined")
-def test_number_within_the_table(expected: Expectation, iommufd: Context) -> None:
+def test_number_within_the_table(expected, iommufd):
     unused = set(range(min(defined(iommufd)), max(defined(iommufd)))) - defined(iommufd)
     for size in (0, 8, 4096):
         pointer = iommufd.put(size.to_bytes(4, "little") + bytes(4092))
@@ -43,16 +42,14 @@ def test_number_within_the_table(expected: Expectation, iommufd: Context) -> Non
 
 
 @rule("generic.number.undefined_unreadable")
-def test_number_within_the_table_with_a_bad_pointer(
-    expected: Expectation, iommufd: Context, unmapped: int
-) -> None:
+def test_number_within_the_table_with_a_bad_pointer(expected, iommufd, unmapped):
     unused = set(range(min(defined(iommufd)), max(defined(iommufd)))) - defined(iommufd)
     found = outcomes(iommufd, (TYPE + number for number in unused), unmapped)
     assert others(expected.result, found) == {}
 
 
 @rule("generic.number.outside")
-def test_number_outside_the_table(expected: Expectation, iommufd: Context, unmapped: int) -> None:
+def test_number_outside_the_table(expected, iommufd, unmapped):
     inside = set(range(min(defined(iommufd)), max(defined(iommufd)) + 1))
     vfio = {0x64, 0x65, 0x66, 0x70, 0x71, 0x72}
     outside = [TYPE + number for number in set(range(256)) - inside - vfio]
@@ -67,9 +64,7 @@ def of_other_types(requests: list[int]) -> list[int]:
 
 
 @rule("generic.number.other_type")
-def test_request_of_another_type(
-    expected: Expectation, iommufd: Context, of_other_types: list[int]
-) -> None:
+def test_request_of_another_type(expected, iommufd, of_other_types):
     for size in (8, 4096):
         pointer = iommufd.put(size.to_bytes(4, "little") + bytes(4092))
         found = outcomes(iommufd, of_other_types, pointer)
@@ -77,8 +72,6 @@ def test_request_of_another_type(
 
 
 @rule("generic.number.other_type_unreadable")
-def test_request_of_another_type_with_a_bad_pointer(
-    expected: Expectation, iommufd: Context, of_other_types: list[int], unmapped: int
-) -> None:
+def test_request_of_another_type_with_a_bad_pointer(expected, iommufd, of_other_types, unmapped):
     found = outcomes(iommufd, of_other_types, unmapped)
     assert others(expected.result, found) == {}

@@ -11,7 +11,6 @@ from pytest_iommufd import rule
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Context, Ioas
-    from pytest_iommufd.rules.expectation import Expectation
 
 UNPRIVILEGED = 65534
 BAD_OP = 2
@@ -39,9 +38,7 @@ def option(iommufd: Context, number: int, value: int | None, **fields: Any) -> i
 @rule("generic.option.unknown")
 @pytest.mark.parametrize("number", [2, 0xFFFF_FFFF])
 @pytest.mark.parametrize("value", [None, 0])
-def test_unknown_option(
-    expected: Expectation, iommufd: Context, ioas: Ioas, number: int, value: int | None
-) -> None:
+def test_unknown_option(expected, iommufd, ioas, number, value):
     with expected:
         option(iommufd, number, value, object_id=ioas)
 
@@ -49,16 +46,14 @@ def test_unknown_option(
 @rule("generic.option.reserved_before_option")
 @pytest.mark.parametrize("name", ["RLIMIT_MODE", "HUGE_PAGES"])
 @pytest.mark.parametrize("object_id", [0, 9999])
-def test_reserved_is_told_first(
-    expected: Expectation, iommufd: Context, name: str, object_id: int
-) -> None:
+def test_reserved_is_told_first(expected, iommufd, name, object_id):
     number = getattr(iommufd.uapi, f"IOMMU_OPTION_{name}")
     with expected:
         option(iommufd, number, None, __reserved=1, object_id=object_id)
 
 
 @rule("generic.option.rlimit_mode")
-def test_rlimit_mode(iommufd: Context) -> None:
+def test_rlimit_mode(iommufd):
     seen = [rlimit_mode(iommufd)]
     for value in (1, 0, 1):
         rlimit_mode(iommufd, value)
@@ -68,30 +63,28 @@ def test_rlimit_mode(iommufd: Context) -> None:
 
 @rule("generic.option.rlimit_mode_value")
 @pytest.mark.parametrize("value", [2, 1 << 32, 1 << 63])
-def test_rlimit_mode_value(expected: Expectation, iommufd: Context, value: int) -> None:
+def test_rlimit_mode_value(expected, iommufd, value):
     with expected:
         rlimit_mode(iommufd, value)
 
 
 @rule("generic.option.rlimit_mode_object")
 @pytest.mark.parametrize("value", [None, 1])
-def test_rlimit_mode_of_an_object(
-    expected: Expectation, iommufd: Context, ioas: Ioas, value: int | None
-) -> None:
+def test_rlimit_mode_of_an_object(expected, iommufd, ioas, value):
     with expected:
         rlimit_mode(iommufd, value, object_id=ioas)
 
 
 @rule("generic.option.rlimit_mode_op")
 @pytest.mark.parametrize("op", [BAD_OP, 0xFFFF])
-def test_rlimit_mode_op(expected: Expectation, iommufd: Context, op: int) -> None:
+def test_rlimit_mode_op(expected, iommufd, op):
     with expected:
         rlimit_mode(iommufd, 1, op=op)
 
 
 @rule("generic.option.rlimit_mode_privilege")
 @pytest.mark.parametrize("value", [1, 2])
-def test_rlimit_mode_needs_a_privilege(expected: Expectation, iommufd: Context, value: int) -> None:
+def test_rlimit_mode_needs_a_privilege(expected, iommufd, value):
     if value == 2:
         iommufd.ioas_alloc()
     iommufd.process.checked("setresuid", *3 * [UNPRIVILEGED])
@@ -100,7 +93,7 @@ def test_rlimit_mode_needs_a_privilege(expected: Expectation, iommufd: Context, 
 
 
 @rule("generic.option.rlimit_mode_unprivileged_get")
-def test_rlimit_mode_can_be_asked_for(expected: Expectation, iommufd: Context) -> None:
+def test_rlimit_mode_can_be_asked_for(expected, iommufd):
     rlimit_mode(iommufd, 1)
     iommufd.process.checked("setresuid", *3 * [UNPRIVILEGED])
     with expected:
@@ -109,9 +102,7 @@ def test_rlimit_mode_can_be_asked_for(expected: Expectation, iommufd: Context) -
 
 @rule("generic.option.rlimit_mode_busy")
 @pytest.mark.parametrize("value", [0, 1, 2])
-def test_rlimit_mode_with_an_object(
-    expected: Expectation, iommufd: Context, ioas: Ioas, value: int
-) -> None:
+def test_rlimit_mode_with_an_object(expected, iommufd, ioas, value):
     with expected:
         rlimit_mode(iommufd, value)
     ioas.destroy()
@@ -119,7 +110,7 @@ def test_rlimit_mode_with_an_object(
 
 
 @rule("generic.option.huge_pages")
-def test_huge_pages(ioas: Ioas) -> None:
+def test_huge_pages(ioas):
     seen = [huge_pages(ioas)]
     for value in (0, 1, 0):
         huge_pages(ioas, value)
@@ -129,18 +120,18 @@ def test_huge_pages(ioas: Ioas) -> None:
 
 @rule("generic.option.huge_pages_value")
 @pytest.mark.parametrize("value", [2, 1 << 32])
-def test_huge_pages_value(expected: Expectation, ioas: Ioas, value: int) -> None:
+def test_huge_pages_value(expected, ioas, value):
     with expected:
         huge_pages(ioas, value)
 
 
 @rule("generic.option.huge_pages_op")
-def test_huge_pages_op(expected: Expectation, ioas: Ioas) -> None:
+def test_huge_pages_op(expected, ioas):
     with expected:
         huge_pages(ioas, op=BAD_OP)
 
 
 @rule("generic.option.huge_pages_object_before_op")
-def test_huge_pages_of_no_object(expected: Expectation, iommufd: Context) -> None:
+def test_huge_pages_of_no_object(expected, iommufd):
     with expected:
         option(iommufd, iommufd.uapi.IOMMU_OPTION_HUGE_PAGES, None, object_id=9999, op=BAD_OP)

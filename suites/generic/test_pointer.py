@@ -13,13 +13,8 @@ from .conftest import diverging
 from .raw import RawError, others, outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pytest_iommufd.iommufd import Context
 
-    from pytest_iommufd.iommufd import Buffer, Context
-    from pytest_iommufd.rules.expectation import Expectation
-
-    from .conftest import FieldOf, Valid
-    from .raw import Raw
 
 UNKNOWN = 9999
 KERNEL = 0xFFFF_8000_0000_0000
@@ -35,15 +30,13 @@ def lowest_free(iommufd: Context) -> tuple[int, int]:
 
 
 @rule("generic.pointer.unreadable")
-def test_struct_is_nowhere(
-    expected: Expectation, iommufd: Context, requests: list[int], unmapped: int
-) -> None:
+def test_struct_is_nowhere(expected, iommufd, requests, unmapped):
     for pointer in (0, unmapped, KERNEL):
         assert others(expected.result, outcomes(iommufd, requests, pointer)) == {}
 
 
 @rule("generic.pointer.unreadable_part")
-def test_struct_ends_where_nothing_can_be_read(expected: Expectation, command: Raw) -> None:
+def test_struct_ends_where_nothing_can_be_read(expected, command):
     whole = command.of_size(command.sizeof)
     contents = (whole[:readable] for readable in (2, 4, 5, command.sizeof - 1))
     for answer in command.calls(contents, at_end=True):
@@ -52,9 +45,7 @@ def test_struct_ends_where_nothing_can_be_read(expected: Expectation, command: R
 
 
 @rule("generic.pointer.unaligned")
-def test_struct_need_not_be_aligned(
-    expected: Expectation, sample: Valid, buffer: Buffer, page_size: int
-) -> None:
+def test_struct_need_not_be_aligned(expected, sample, buffer, page_size):
     for offset in (1, page_size - 5):
         with expected:
             answer = sample.call(sample.content, at=buffer.address + offset)
@@ -62,19 +53,19 @@ def test_struct_need_not_be_aligned(
 
 
 @rule("generic.read_only.silent")
-def test_command_without_answer(expected: Expectation, silent: Valid) -> None:
+def test_command_without_answer(expected, silent):
     with expected:
         silent.call_read_only(silent.content)
 
 
 @rule("generic.read_only.asking")
-def test_answer_cannot_be_written(expected: Expectation, asking: Valid) -> None:
+def test_answer_cannot_be_written(expected, asking):
     with expected:
         asking.call_read_only(asking.content)
 
 
 @rule("generic.read_only.creating")
-def test_new_objects_are_undone(expected: Expectation, creating: Valid, iommufd: Context) -> None:
+def test_new_objects_are_undone(expected, creating, iommufd):
     before = lowest_free(iommufd)
     with expected:
         creating.call_read_only(creating.content)
@@ -82,41 +73,39 @@ def test_new_objects_are_undone(expected: Expectation, creating: Valid, iommufd:
 
 
 @rule("generic.read_only.changing")
-def test_change_is_kept(expected: Expectation, changing: Valid) -> None:
+def test_change_is_kept(expected, changing):
     with expected:
         changing.call_read_only(changing.content)
     assert changing.took_effect()
 
 
 @rule("generic.read_only.failing")
-def test_another_error_is_told(expected: Expectation, first_id_field: FieldOf) -> None:
+def test_another_error_is_told(expected, first_id_field):
     with expected:
         first_id_field.valid.call_read_only(next(first_id_field.with_numbers([UNKNOWN])))
 
 
 @diverging("read_only.failing")
-def test_another_error_is_hidden(expected: Expectation, divergence: FieldOf) -> None:
+def test_another_error_is_hidden(expected, divergence):
     with expected:
         divergence.valid.call_read_only(next(divergence.with_numbers([UNKNOWN])))
 
 
 @rule("generic.answer.only_struct")
-def test_nothing_behind_the_struct_is_written(sample: Valid) -> None:
+def test_nothing_behind_the_struct_is_written(sample):
     around = b"\xaa" * 64
     assert sample.call(sample.content + around)[sample.sizeof :] == around
 
 
 @rule("generic.answer.only_size")
-def test_nothing_behind_the_size_is_written(
-    old_sample: Valid, first_version: Callable[[Raw], int]
-) -> None:
+def test_nothing_behind_the_size_is_written(old_sample, first_version):
     least = first_version(old_sample)
     around = b"\xaa" * (64 + old_sample.sizeof - least)
     assert old_sample.call(old_sample.with_size(least) + around)[least:] == around
 
 
 @rule("generic.answer.newer_program")
-def test_answer_to_a_newer_program(sample: Valid) -> None:
+def test_answer_to_a_newer_program(sample):
     given = sample.with_size(sample.sizeof + 16)
     after = sample.call(given + b"\xaa" * 16)
     assert after[:4] == given[:4]
@@ -124,12 +113,12 @@ def test_answer_to_a_newer_program(sample: Valid) -> None:
 
 
 @rule("generic.answer.inputs_stay")
-def test_inputs_stay(sample: Valid) -> None:
+def test_inputs_stay(sample):
     assert sample.without_answers(sample.call(sample.content)) == sample.content
 
 
 @rule("generic.answer.garbage")
-def test_garbage_in_answers(expected: Expectation, answering: Valid) -> None:
+def test_garbage_in_answers(expected, answering):
     names = [name for name in answering.answers() if name.startswith("out_")]
     content = bytearray(answering.content)
     for name in names:
@@ -144,7 +133,7 @@ def test_garbage_in_answers(expected: Expectation, answering: Valid) -> None:
 
 
 @rule("generic.failure_writes_nothing")
-def test_failure_writes_nothing(first_id_field: FieldOf) -> None:
+def test_failure_writes_nothing(first_id_field):
     wrong = next(first_id_field.with_numbers([UNKNOWN]))
     with pytest.raises(RawError) as caught:
         first_id_field.valid.call(wrong)
@@ -152,7 +141,7 @@ def test_failure_writes_nothing(first_id_field: FieldOf) -> None:
 
 
 @diverging("failure_writes_nothing")
-def test_failure_is_answered(expected: Expectation, divergence: FieldOf) -> None:
+def test_failure_is_answered(expected, divergence):
     with expected:
         divergence.valid.call(next(divergence.with_numbers([UNKNOWN])))
     assert expected.error

@@ -10,11 +10,6 @@ from typing import TYPE_CHECKING
 from pytest_iommufd import rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.rules.expectation import Expectation
-
-    from .conftest import Valid
     from .raw import Raw
 
 ALL_ONES = 0xFFFF_FFFF
@@ -32,15 +27,13 @@ def least_size(command: Raw) -> int:
 
 
 @rule("generic.size.zero")
-def test_size_of_zero(expected: Expectation, command: Raw) -> None:
+def test_size_of_zero(expected, command):
     with expected:
         command.call(command.of_size(0))
 
 
 @rule("generic.size.below_minimum")
-def test_size_below_the_least(
-    expected: Expectation, command: Raw, first_version: Callable[[Raw], int]
-) -> None:
+def test_size_below_the_least(expected, command, first_version):
     least = first_version(command)
     sizes = itertools.product({1, 4, least - 4, least - 1}, [0, 0xFF])
     for answer in command.calls(itertools.starmap(command.of_size, sizes)):
@@ -49,16 +42,12 @@ def test_size_below_the_least(
 
 
 @rule("generic.size.minimum")
-def test_least_size_is_that_of_the_first_version(
-    command: Raw, first_version: Callable[[Raw], int]
-) -> None:
+def test_least_size_is_that_of_the_first_version(command, first_version):
     assert least_size(command) == first_version(command)
 
 
 @rule("generic.size.first_version")
-def test_size_of_older_programs(
-    expected: Expectation, old_sample: Valid, first_version: Callable[[Raw], int]
-) -> None:
+def test_size_of_older_programs(expected, old_sample, first_version):
     for size in range(first_version(old_sample), old_sample.sizeof + 1):
         with expected:
             answer = old_sample.call(old_sample.with_size(size))
@@ -66,7 +55,7 @@ def test_size_of_older_programs(
 
 
 @rule("generic.size.tail_zero")
-def test_tail_of_zeroes(expected: Expectation, sample: Valid) -> None:
+def test_tail_of_zeroes(expected, sample):
     for extra in (1, 12000):
         with expected:
             answer = sample.call(sample.with_size(sample.sizeof + extra))
@@ -74,7 +63,7 @@ def test_tail_of_zeroes(expected: Expectation, sample: Valid) -> None:
 
 
 @rule("generic.size.tail_nonzero")
-def test_tail_with_a_bit_set(expected: Expectation, command: Raw) -> None:
+def test_tail_with_a_bit_set(expected, command):
     contents = []
     for size in (command.sizeof + extra for extra in (1, 8, 4096, 12000)):
         content = command.of_size(size)
@@ -87,7 +76,7 @@ def test_tail_with_a_bit_set(expected: Expectation, command: Raw) -> None:
 
 
 @rule("generic.size.tail_unreadable")
-def test_tail_cannot_be_read(expected: Expectation, command: Raw) -> None:
+def test_tail_cannot_be_read(expected, command):
     fields = bytes(command.sizeof - 4)
     sizes = (command.sizeof + 1, command.sizeof + 4096, ALL_ONES)
     contents = (size.to_bytes(4, "little") + fields for size in sizes)
@@ -97,9 +86,7 @@ def test_tail_cannot_be_read(expected: Expectation, command: Raw) -> None:
 
 
 @rule("generic.size.tail_nonzero_before_unreadable")
-def test_tail_with_a_bit_set_before_what_cannot_be_read(
-    expected: Expectation, command: Raw
-) -> None:
+def test_tail_with_a_bit_set_before_what_cannot_be_read(expected, command):
     rest = bytes(command.sizeof - 4) + b"\1" * 16
     sizes = (command.sizeof + 64, ALL_ONES)
     contents = (size.to_bytes(4, "little") + rest for size in sizes)

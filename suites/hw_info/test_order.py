@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.rules.catalogue import FILE, Catalogue
-
-if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
 
 LADDER = "hw_info.order"
 WRONG: dict[str, dict[str, Any]] = {
@@ -39,8 +35,6 @@ RUNGS = [
         for first, second in [*combinations(RUNGS, 2), (RUNGS[-1], RUNGS[-1])]
     ],
 )
-def test_earlier_check_is_told(
-    expected: Expectation, mock_device: MockDevice, first: str, second: str
-) -> None:
+def test_earlier_check_is_told(expected, mock_device, first, second):
     with expected:
         mock_device.get_hw_info(**(WRONG[second] | WRONG[first]))

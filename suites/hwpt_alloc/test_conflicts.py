@@ -12,9 +12,6 @@ from pytest_iommufd import rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 UNKNOWN = 9999
 BIT_31 = 1 << 31
@@ -71,28 +68,15 @@ def resolved(request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], dict[
 
 @pytest.mark.parametrize("wrong", _conflicts(WITH_PARENT))
 def test_two_errors_with_a_parent(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    resolved: Callable[[dict[str, Any]], dict[str, Any]],
-    wrong: dict[str, Any],
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, resolved, wrong
+):
     given = {"device": mock_device, "pt": parent_hwpt} | resolved(wrong)
     with expected:
         iommufd.hwpt_alloc(given.pop("device"), given.pop("pt"), hwpt_type.valid(), **given)
 
 
 @pytest.mark.parametrize("wrong", _conflicts(WITH_IOAS))
-def test_two_errors_with_an_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    resolved: Callable[[dict[str, Any]], dict[str, Any]],
-    wrong: dict[str, Any],
-) -> None:
+def test_two_errors_with_an_ioas(expected, iommufd, mock_device, ioas, resolved, wrong):
     given = {"device": mock_device, "pt": ioas} | resolved(wrong)
     with expected:
         iommufd.hwpt_alloc(given.pop("device"), given.pop("pt"), **given)
@@ -100,16 +84,8 @@ def test_two_errors_with_an_ioas(
 
 @pytest.mark.parametrize("wrong", _conflicts(UNWRITABLE))
 def test_error_and_a_struct_that_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    uapi: Uapi,
-    type_field: str,
-    readonly: Callable[[bytes], int],
-    wrong: dict[str, int],
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, uapi, type_field, readonly, wrong
+):
     data = hwpt_type.valid()
     fields = {
         "size": uapi.sizeof("iommu_hwpt_alloc"),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from errno import EINVAL, ENOENT
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,14 +13,6 @@ from pytest_iommufd.iommufd import UserData
 from pytest_iommufd.iommufd.uffd import FaultingPage
 from pytest_iommufd.machine import KernelSplat, MachineLost
 from pytest_iommufd.machine.splat import find_splats
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, Ioas, MockDevice
-    from pytest_iommufd.machine import Machine
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 # Known to other drivers, and to none; VTD_S1, ARM_SMMUV3, AMD_GUEST come first.
 OTHER_TYPES = [1, 2, 3, 0xBEEF, 0xDEAD_0000, 0xFFFF_FFFF]
@@ -35,14 +26,7 @@ LEAKS = 20_000
 
 @rule("hwpt_alloc.data.length_without_type")
 @pytest.mark.parametrize("length", [1, 8])
-def test_length_without_type(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    buffer: Buffer,
-    length: int,
-) -> None:
+def test_length_without_type(expected, iommufd, mock_device, ioas, buffer, length):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, data_len=length, data_uptr=buffer)
 
@@ -50,56 +34,33 @@ def test_length_without_type(
 @rule("hwpt_alloc.data.length_without_type.nested")
 @pytest.mark.parametrize("length", [1, 8])
 def test_length_without_type_with_a_parent(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    buffer: Buffer,
-    length: int,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, buffer, length
+):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, data_len=length, data_uptr=buffer)
 
 
 @rule("hwpt_alloc.data.length_without_type.unreadable")
-def test_unreadable_data_without_type(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, unmapped: int
-) -> None:
+def test_unreadable_data_without_type(expected, iommufd, mock_device, ioas, unmapped):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, data_len=4, data_uptr=unmapped)
 
 
 @rule("hwpt_alloc.data.length_without_type.oversized")
-def test_oversized_data_without_type(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
-) -> None:
+def test_oversized_data_without_type(expected, iommufd, mock_device, ioas):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, UserData(0, bytes(BEYOND_UNION) + b"\1"))
 
 
 @rule("hwpt_alloc.data.length_without_type.all_ones")
-def test_gigabytes_of_data_without_type(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    page_before_hole: Buffer,
-) -> None:
+def test_gigabytes_of_data_without_type(expected, iommufd, mock_device, ioas, page_before_hole):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, data_len=0xFFFF_FFFF, data_uptr=page_before_hole)
 
 
 @rule("hwpt_alloc.data.type_without_length")
 @pytest.mark.parametrize("pt", ["ioas", "parent_hwpt"])
-def test_type_without_length(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    hwpt_type: HwptData,
-    buffer: Buffer,
-    pt: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_type_without_length(expected, iommufd, mock_device, hwpt_type, buffer, pt, request):
     target = request.getfixturevalue(pt)
     with expected:
         iommufd.hwpt_alloc(mock_device, target, data_type=hwpt_type.number, data_uptr=buffer)
@@ -107,14 +68,7 @@ def test_type_without_length(
 
 @rule("hwpt_alloc.data.type_without_length.unknown")
 @pytest.mark.parametrize("pt", ["ioas", "parent_hwpt"])
-def test_unknown_type_without_length(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    buffer: Buffer,
-    pt: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_unknown_type_without_length(expected, iommufd, mock_device, buffer, pt, request):
     target = request.getfixturevalue(pt)
     for data_type in OTHER_TYPES:
         with expected:
@@ -123,14 +77,7 @@ def test_unknown_type_without_length(
 
 @rule("hwpt_alloc.data.bare_type")
 @pytest.mark.parametrize("pt", ["ioas", "parent_hwpt"])
-def test_type_that_needs_no_data(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    uapi: Uapi,
-    pt: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_type_that_needs_no_data(expected, iommufd, mock_device, uapi, pt, request):
     target = request.getfixturevalue(pt)
     with expected:
         iommufd.hwpt_alloc(mock_device, target, UserData(uapi.IOMMU_HWPT_TYPE_SELFTEST_BARE, b""))
@@ -139,14 +86,8 @@ def test_type_that_needs_no_data(
 @rule("hwpt_alloc.data.bare_type.with_data")
 @pytest.mark.parametrize("pt", ["ioas", "parent_hwpt"])
 def test_data_of_a_type_that_needs_none(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    uapi: Uapi,
-    unmapped: int,
-    pt: str,
-    request: pytest.FixtureRequest,
-) -> None:
+    expected, iommufd, mock_device, uapi, unmapped, pt, request
+):
     target, data = request.getfixturevalue(pt), UserData(uapi.IOMMU_HWPT_TYPE_SELFTEST_BARE, b"")
     with expected:
         iommufd.hwpt_alloc(mock_device, target, data, data_len=4, data_uptr=unmapped)
@@ -156,13 +97,7 @@ def test_data_of_a_type_that_needs_none(
 
 
 @rule("hwpt_alloc.data.nested.unknown_type")
-def test_type_of_another_driver(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_type_of_another_driver(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     for data_type in OTHER_TYPES:
         with expected:
             data = UserData(data_type, hwpt_type.valid().content)
@@ -171,13 +106,8 @@ def test_type_of_another_driver(
 
 @rule("hwpt_alloc.data.nested.unknown_type.no_warning")
 def test_type_of_another_driver_is_no_bug(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    machine: Machine,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, machine
+):
     data, before = UserData(OTHER_TYPES[0], hwpt_type.valid().content), len(machine.log)
     try:
         with expected:
@@ -192,9 +122,7 @@ def test_type_of_another_driver_is_no_bug(
 
 @rule("hwpt_alloc.data.nested.reaches_driver")
 @pytest.mark.parametrize("value", [1, 0xFFFF_FFFF], ids=hex)
-def test_data_reaches_the_driver(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData, value: int
-) -> None:
+def test_data_reaches_the_driver(iommufd, mock_device, parent_hwpt, hwpt_type, value):
     made = iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(iotlb=value))
     made.check_iotlb(0, value)
     with raises_errno(EINVAL):
@@ -203,14 +131,7 @@ def test_data_reaches_the_driver(
 
 @rule("hwpt_alloc.data.nested.too_short")
 @pytest.mark.parametrize("length", [1, 3])
-def test_data_is_too_short(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    length: int,
-) -> None:
+def test_data_is_too_short(expected, iommufd, mock_device, parent_hwpt, hwpt_type, length):
     data = hwpt_type.valid(iotlb=0x0403_0201)
     with expected:
         made = iommufd.hwpt_alloc(mock_device, parent_hwpt, data, data_len=length)
@@ -219,9 +140,7 @@ def test_data_is_too_short(
 
 
 @rule("hwpt_alloc.data.nested.first_version")
-def test_data_of_the_first_version(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData
-) -> None:
+def test_data_of_the_first_version(iommufd, mock_device, parent_hwpt, hwpt_type):
     data = hwpt_type.valid(iotlb=4)
     iommufd.hwpt_alloc(mock_device, parent_hwpt, data, data_len=4).check_iotlb(0, 4)
 
@@ -230,14 +149,8 @@ def test_data_of_the_first_version(
 @pytest.mark.parametrize("length", [5, 8])
 @pytest.mark.parametrize("fill", [0, 0xFF], ids=["zero", "nonzero"])
 def test_data_up_to_the_struct_as_known(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    length: int,
-    fill: int,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, length, fill
+):
     content = (5).to_bytes(4, "little").ljust(length, bytes([fill]))
     data = UserData(hwpt_type.number, content)
     with expected:
@@ -248,14 +161,7 @@ def test_data_up_to_the_struct_as_known(
 
 @rule("hwpt_alloc.data.nested.too_long")
 @pytest.mark.parametrize("extra", [1, 4000])
-def test_data_is_too_long(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    extra: int,
-) -> None:
+def test_data_is_too_long(expected, iommufd, mock_device, parent_hwpt, hwpt_type, extra):
     data = hwpt_type.valid(iotlb=extra)
     with expected:
         made = iommufd.hwpt_alloc(
@@ -268,13 +174,8 @@ def test_data_is_too_long(
 @rule("hwpt_alloc.data.nested.too_long.nonzero")
 @pytest.mark.parametrize("length", [BEYOND_UNION + 1, 4000])
 def test_data_is_too_long_and_has_a_bit_set_there(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    length: int,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, length
+):
     content = hwpt_type.valid().content.ljust(length - 1, b"\0") + b"\1"
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, UserData(hwpt_type.number, content))
@@ -283,13 +184,8 @@ def test_data_is_too_long_and_has_a_bit_set_there(
 @rule("hwpt_alloc.data.nested.too_long.within_union")
 @pytest.mark.parametrize("extra", [1, 8])
 def test_data_is_longer_than_its_own_struct_only(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    extra: int,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, extra
+):
     content = hwpt_type.valid().content + b"\xff" * extra
     assert len(content) <= BEYOND_UNION
     with expected:
@@ -297,14 +193,7 @@ def test_data_is_longer_than_its_own_struct_only(
 
 
 @rule("hwpt_alloc.data.nested.too_long.megabytes")
-def test_data_of_megabytes(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    buffers: Callable[..., Buffer],
-) -> None:
+def test_data_of_megabytes(expected, iommufd, mock_device, parent_hwpt, hwpt_type, buffers):
     zeroes = buffers(4 << 20)
     data = UserData(hwpt_type.number, b"")
     with expected:
@@ -314,14 +203,8 @@ def test_data_of_megabytes(
 @rule("hwpt_alloc.data.nested.length_all_ones")
 @pytest.mark.parametrize("length", [0x8000_0000, 0xFFFF_FFFF], ids=["2_gib", "all_ones"])
 def test_data_of_gigabytes(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    page_before_hole: Buffer,
-    length: int,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, page_before_hole, length
+):
     data = hwpt_type.valid()
     with expected:
         iommufd.hwpt_alloc(
@@ -332,14 +215,8 @@ def test_data_of_gigabytes(
 @rule("hwpt_alloc.data.nested.unreadable")
 @pytest.mark.parametrize("where", ["null", "unmapped", "kernel"])
 def test_data_cannot_be_read(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    unmapped: int,
-    where: str,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, unmapped, where
+):
     last = (1 << 64) - 4
     at = {"null": 0, "unmapped": unmapped, "kernel": KERNEL_ADDRESS, "last_address": last}[where]
     with expected:
@@ -349,14 +226,8 @@ def test_data_cannot_be_read(
 @rule("hwpt_alloc.data.nested.straddling")
 @pytest.mark.parametrize("readable", [1, 3])
 def test_data_straddles_into_what_cannot_be_read(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    page_before_hole: Buffer,
-    readable: int,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, page_before_hole, readable
+):
     at = page_before_hole.end - readable
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), data_uptr=at)
@@ -364,12 +235,8 @@ def test_data_straddles_into_what_cannot_be_read(
 
 @rule("hwpt_alloc.data.nested.ends_before_hole")
 def test_data_is_not_read_beyond_its_length(
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    page_before_hole: Buffer,
-) -> None:
+    iommufd, mock_device, parent_hwpt, hwpt_type, page_before_hole
+):
     data = hwpt_type.valid(iotlb=6)
     at = page_before_hole.write(data.content[:4], page_before_hole.size - 4)
     made = iommufd.hwpt_alloc(mock_device, parent_hwpt, data, data_uptr=at, data_len=4)
@@ -377,13 +244,7 @@ def test_data_is_not_read_beyond_its_length(
 
 
 @rule("hwpt_alloc.data.nested.readonly")
-def test_data_may_be_readonly(
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    readonly: Callable[[bytes], int],
-) -> None:
+def test_data_may_be_readonly(iommufd, mock_device, parent_hwpt, hwpt_type, readonly):
     data = hwpt_type.valid(iotlb=7)
     at = readonly(data.content)
     iommufd.hwpt_alloc(mock_device, parent_hwpt, data, data_uptr=at).check_iotlb(0, 7)
@@ -391,27 +252,14 @@ def test_data_may_be_readonly(
 
 @rule("hwpt_alloc.data.nested.unaligned")
 @pytest.mark.parametrize("offset", [1, 4094])
-def test_data_need_not_be_aligned(
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    buffer: Buffer,
-    offset: int,
-) -> None:
+def test_data_need_not_be_aligned(iommufd, mock_device, parent_hwpt, hwpt_type, buffer, offset):
     data = hwpt_type.valid(iotlb=offset)
     at = buffer.write(data.content, offset)
     iommufd.hwpt_alloc(mock_device, parent_hwpt, data, data_uptr=at).check_iotlb(3, offset)
 
 
 @rule("hwpt_alloc.data.nested.unchanged")
-def test_data_is_not_written(
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    buffer: Buffer,
-) -> None:
+def test_data_is_not_written(iommufd, mock_device, parent_hwpt, hwpt_type, buffer):
     data = hwpt_type.valid()
     at = buffer.write(data.content + b"\x5a" * 8)
     iommufd.hwpt_alloc(mock_device, parent_hwpt, data, data_uptr=at)
@@ -420,15 +268,8 @@ def test_data_is_not_written(
 
 @rule("hwpt_alloc.data.nested.copied_with_parent_held")
 def test_parent_is_held_while_data_is_read(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    uapi: Uapi,
-    type_field: str,
-    page_size: int,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, uapi, type_field, page_size
+):
     data = hwpt_type.valid()
     page = FaultingPage(iommufd.process, page_size, data.content)
     given = uapi.struct(
@@ -456,9 +297,7 @@ def test_parent_is_held_while_data_is_read(
 
 
 @rule("hwpt_alloc.data.nested.leaks_nothing")
-def test_data_is_freed_when_the_pt_id_is_not_found(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, hwpt_type: HwptData
-) -> None:
+def test_data_is_freed_when_the_pt_id_is_not_found(expected, iommufd, mock_device, hwpt_type):
     def unreclaimable() -> int:
         lines = iommufd.process.read_file("/proc/meminfo").decode().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("SUnreclaim:"))
@@ -477,22 +316,14 @@ def test_data_is_freed_when_the_pt_id_is_not_found(
 
 
 @rule("hwpt_alloc.data.paging.unknown_type")
-def test_type_of_another_driver_with_an_ioas(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
-) -> None:
+def test_type_of_another_driver_with_an_ioas(expected, iommufd, mock_device, ioas):
     for data_type in OTHER_TYPES:
         with expected:
             iommufd.hwpt_alloc(mock_device, ioas, UserData(data_type, bytes(4)))
 
 
 @rule("hwpt_alloc.data.paging")
-def test_data_with_an_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    hwpt_type: HwptData,
-) -> None:
+def test_data_with_an_ioas(expected, iommufd, mock_device, other_ioas, hwpt_type):
     with expected:
         made = iommufd.hwpt_alloc(mock_device, other_ioas, UserData(hwpt_type.number, bytes(4)))
     if expected.ok:
@@ -503,54 +334,30 @@ def test_data_with_an_ioas(
 @rule("hwpt_alloc.data.paging.up_to_the_struct")
 @pytest.mark.parametrize("length", [5, 8])
 def test_data_up_to_the_struct_as_known_with_an_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    hwpt_type: HwptData,
-    length: int,
-) -> None:
+    expected, iommufd, mock_device, ioas, hwpt_type, length
+):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, UserData(hwpt_type.number, bytes(length)))
 
 
 @rule("hwpt_alloc.data.paging.too_short")
 @pytest.mark.parametrize("length", [1, 3])
-def test_data_is_too_short_with_an_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    hwpt_type: HwptData,
-    length: int,
-) -> None:
+def test_data_is_too_short_with_an_ioas(expected, iommufd, mock_device, ioas, hwpt_type, length):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, UserData(hwpt_type.number, bytes(length)))
 
 
 @rule("hwpt_alloc.data.paging.too_long")
 @pytest.mark.parametrize("length", [9, 64])
-def test_data_is_too_long_with_an_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    hwpt_type: HwptData,
-    length: int,
-) -> None:
+def test_data_is_too_long_with_an_ioas(expected, iommufd, mock_device, ioas, hwpt_type, length):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, UserData(hwpt_type.number, bytes(length)))
 
 
 @rule("hwpt_alloc.data.paging.length_all_ones")
 def test_data_of_gigabytes_with_an_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    hwpt_type: HwptData,
-    page_before_hole: Buffer,
-) -> None:
+    expected, iommufd, mock_device, ioas, hwpt_type, page_before_hole
+):
     data = UserData(hwpt_type.number, b"")
     with expected:
         iommufd.hwpt_alloc(
@@ -561,14 +368,8 @@ def test_data_of_gigabytes_with_an_ioas(
 @rule("hwpt_alloc.data.paging.unreadable")
 @pytest.mark.parametrize("where", ["null", "unmapped", "kernel", "straddling"])
 def test_data_cannot_be_read_with_an_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    hwpt_type: HwptData,
-    page_before_hole: Buffer,
-    where: str,
-) -> None:
+    expected, iommufd, mock_device, ioas, hwpt_type, page_before_hole, where
+):
     hole = page_before_hole.end
     at = {"null": 0, "unmapped": hole, "kernel": KERNEL_ADDRESS, "straddling": hole - 2}[where]
     data = UserData(hwpt_type.number, bytes(4))
@@ -578,26 +379,13 @@ def test_data_cannot_be_read_with_an_ioas(
 
 @rule("hwpt_alloc.data.paging.pagetable_type")
 @pytest.mark.parametrize("value", [2, 0xFFFF_FFFF], ids=hex)
-def test_unknown_page_table(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    hwpt_type: HwptData,
-    value: int,
-) -> None:
+def test_unknown_page_table(expected, iommufd, mock_device, ioas, hwpt_type, value):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, hwpt_type.valid(pagetable_type=value))
 
 
 @rule("hwpt_alloc.data.paging.pagetable_type_cut")
-def test_unknown_page_table_in_half_a_field(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    hwpt_type: HwptData,
-) -> None:
+def test_unknown_page_table_in_half_a_field(expected, iommufd, mock_device, ioas, hwpt_type):
     data = hwpt_type.valid(pagetable_type=0x100)
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, data, data_len=6)
@@ -605,13 +393,8 @@ def test_unknown_page_table_in_half_a_field(
 
 @rule("hwpt_alloc.data.paging.readonly")
 def test_data_may_be_readonly_with_an_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    hwpt_type: HwptData,
-    readonly: Callable[[bytes], int],
-) -> None:
+    expected, iommufd, mock_device, ioas, hwpt_type, readonly
+):
     data = hwpt_type.valid()
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, data, data_uptr=readonly(data.content))

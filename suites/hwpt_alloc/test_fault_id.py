@@ -13,8 +13,7 @@ from pytest_iommufd import IoctlError, absent, raises_errno, rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptData, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.uapi import Uapi
 
 NOTHING = {"zero": 0, "never_used": 9999, "all_ones": 0xFFFF_FFFF}
@@ -54,12 +53,7 @@ def alloc_paging(
 
 
 @rule("hwpt_alloc.fault_id.nested")
-def test_nested_hwpt_with_a_fault_queue(
-    expected: Expectation,
-    alloc_nested: Callable[..., Hwpt],
-    fault_queue: FaultQueue,
-    hwpt_type: HwptData,
-) -> None:
+def test_nested_hwpt_with_a_fault_queue(expected, alloc_nested, fault_queue, hwpt_type):
     made = alloc_nested(fault_queue)
     made.check_iotlb(0, hwpt_type.sample["iotlb"])
     fault_queue.close()  # the file holds it too
@@ -71,30 +65,21 @@ def test_nested_hwpt_with_a_fault_queue(
 
 @rule("hwpt_alloc.fault_id.nested.names_nothing")
 @pytest.mark.parametrize("number", NOTHING.values(), ids=NOTHING)
-def test_fault_id_names_nothing(
-    expected: Expectation, alloc_nested: Callable[..., Hwpt], number: int
-) -> None:
+def test_fault_id_names_nothing(expected, alloc_nested, number):
     with expected:
         alloc_nested(number)
 
 
 @rule("hwpt_alloc.fault_id.nested.other_type")
 @pytest.mark.parametrize("kind", OBJECTS)
-def test_fault_id_of_another_type(
-    expected: Expectation,
-    alloc_nested: Callable[..., Hwpt],
-    kind: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_fault_id_of_another_type(expected, alloc_nested, kind, request):
     wrong = request.getfixturevalue(OBJECTS[kind])
     with expected:
         alloc_nested(wrong)
 
 
 @rule("hwpt_alloc.fault_id.paging")
-def test_hwpt_of_an_ioas_with_a_fault_queue(
-    expected: Expectation, alloc_paging: Callable[..., Hwpt], fault_queue: FaultQueue
-) -> None:
+def test_hwpt_of_an_ioas_with_a_fault_queue(expected, alloc_paging, fault_queue):
     with expected:
         made = alloc_paging(fault_queue)
     if expected.ok:
@@ -107,21 +92,14 @@ def test_hwpt_of_an_ioas_with_a_fault_queue(
 
 @rule("hwpt_alloc.fault_id.paging.names_nothing")
 @pytest.mark.parametrize("number", NOTHING.values(), ids=NOTHING)
-def test_fault_id_names_nothing_with_an_ioas(
-    expected: Expectation, alloc_paging: Callable[..., Hwpt], number: int
-) -> None:
+def test_fault_id_names_nothing_with_an_ioas(expected, alloc_paging, number):
     with expected:
         alloc_paging(number)
 
 
 @rule("hwpt_alloc.fault_id.paging.other_type")
 @pytest.mark.parametrize("kind", OBJECTS)
-def test_fault_id_of_another_type_with_an_ioas(
-    expected: Expectation,
-    alloc_paging: Callable[..., Hwpt],
-    kind: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_fault_id_of_another_type_with_an_ioas(expected, alloc_paging, kind, request):
     wrong = request.getfixturevalue(OBJECTS[kind])
     with expected:
         alloc_paging(wrong)
@@ -129,17 +107,13 @@ def test_fault_id_of_another_type_with_an_ioas(
 
 @rule("hwpt_alloc.fault_id.paging.cut_off")
 @pytest.mark.parametrize("size", [24, 40])
-def test_fault_id_is_cut_off_with_an_ioas(
-    expected: Expectation, alloc_paging: Callable[..., Hwpt], fault_queue: FaultQueue, size: int
-) -> None:
+def test_fault_id_is_cut_off_with_an_ioas(expected, alloc_paging, fault_queue, size):
     with expected:
         alloc_paging(fault_queue, size=size)
 
 
 @rule("hwpt_alloc.fault_id.closed")
-def test_closed_fault_queue_is_still_one(
-    expected: Expectation, alloc_nested: Callable[..., Hwpt], fault_queue: FaultQueue
-) -> None:
+def test_closed_fault_queue_is_still_one(expected, alloc_nested, fault_queue):
     fault_queue.close()
     made = alloc_nested(fault_queue)
     with expected:
@@ -149,9 +123,7 @@ def test_closed_fault_queue_is_still_one(
 
 
 @rule("hwpt_alloc.fault_id.shared")
-def test_fault_queue_may_be_shared(
-    expected: Expectation, alloc_nested: Callable[..., Hwpt], fault_queue: FaultQueue
-) -> None:
+def test_fault_queue_may_be_shared(expected, alloc_nested, fault_queue):
     first, second = alloc_nested(fault_queue), alloc_nested(fault_queue)
     first.destroy()
     fault_queue.close()
@@ -162,9 +134,7 @@ def test_fault_queue_may_be_shared(
 
 
 @rule("hwpt_alloc.fault_id.not_held_without_flag")
-def test_fault_queue_is_not_held_without_the_flag(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, fault_queue: FaultQueue
-) -> None:
+def test_fault_queue_is_not_held_without_the_flag(iommufd, mock_device, ioas, fault_queue):
     iommufd.hwpt_alloc(mock_device, ioas, fault_id=fault_queue)
     fault_queue.close()
     fault_queue.destroy()
@@ -173,15 +143,7 @@ def test_fault_queue_is_not_held_without_the_flag(
 @rule("hwpt_alloc.fault_id.gets_faults")
 @pytest.mark.no_fail_nth("a fault that there is no memory for is lost, and the call succeeds")
 @pytest.mark.parametrize("kind", ["nested", "paging"])
-def test_fault_queue_gets_the_faults(
-    iommufd: Context,
-    uapi: Uapi,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    fault_queue: FaultQueue,
-    kind: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_fault_queue_gets_the_faults(iommufd, uapi, mock_device, ioas, fault_queue, kind, request):
     if kind == "paging" and not request.getfixturevalue("paging_takes_fault_id"):
         absent("a HWPT of an IOAS can have no fault queue")
     made = request.getfixturevalue(f"alloc_{kind}")(fault_queue)

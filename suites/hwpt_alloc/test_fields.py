@@ -3,18 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_iommufd import rule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 BITS = [1, 1 << 31, 0xFFFF_FFFF]
 BIT_IDS = [f"{bit:#x}" for bit in BITS]
@@ -22,55 +15,32 @@ BIT_IDS = [f"{bit:#x}" for bit in BITS]
 
 @rule("hwpt_alloc.reserved")
 @pytest.mark.parametrize("value", BITS, ids=BIT_IDS)
-def test_reserved_of_an_ioas(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, value: int
-) -> None:
+def test_reserved_of_an_ioas(expected, iommufd, mock_device, ioas, value):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, __reserved=value)
 
 
 @rule("hwpt_alloc.reserved.nested")
-def test_reserved_of_a_nested(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_reserved_of_a_nested(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), __reserved=1)
 
 
 @rule("hwpt_alloc.reserved.viommu")
-def test_reserved_of_a_viommu(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-) -> None:
+def test_reserved_of_a_viommu(expected, iommufd, mock_device, viommu, hwpt_type):
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), __reserved=1)
 
 
 @rule("hwpt_alloc.reserved.first_version")
-def test_reserved_of_the_first_version(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
-) -> None:
+def test_reserved_of_the_first_version(expected, iommufd, mock_device, ioas):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, size=24, __reserved=1)
 
 
 @rule("hwpt_alloc.ignored.reserved2")
 @pytest.mark.parametrize("value", [1, 0xFFFF_FFFF], ids=["0x1", "0xffffffff"])
-def test_reserved2_is_not_looked_at(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    after_data_uptr: Callable[..., dict[str, Any]],
-    value: int,
-) -> None:
+def test_reserved2_is_not_looked_at(expected, iommufd, mock_device, ioas, after_data_uptr, value):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, **after_data_uptr(reserved2=value))
 
@@ -78,30 +48,21 @@ def test_reserved2_is_not_looked_at(
 @rule("hwpt_alloc.ignored.fault_id")
 @pytest.mark.parametrize("value", [9999, 0xFFFF_FFFF], ids=["unknown", "all_ones"])
 def test_fault_id_without_its_flag_is_not_looked_at(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    after_data_uptr: Callable[..., dict[str, Any]],
-    value: int,
-) -> None:
+    expected, iommufd, mock_device, ioas, after_data_uptr, value
+):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, **after_data_uptr(fault_id=value))
 
 
 @rule("hwpt_alloc.ignored.data_uptr")
 @pytest.mark.parametrize("value", [1, 0xFFFF_8000_0000_0000], ids=["unmapped", "kernel"])
-def test_data_uptr_without_data_is_not_looked_at(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, value: int
-) -> None:
+def test_data_uptr_without_data_is_not_looked_at(iommufd, mock_device, ioas, value):
     iommufd.hwpt_alloc(mock_device, ioas, data_uptr=value).destroy()
 
 
 @rule("hwpt_alloc.ignored.out_hwpt_id")
 @pytest.mark.parametrize("value", [0x1234_5678, 0xFFFF_FFFF], ids=["0x12345678", "0xffffffff"])
-def test_out_hwpt_id_is_not_looked_at(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, value: int
-) -> None:
+def test_out_hwpt_id_is_not_looked_at(iommufd, mock_device, ioas, value):
     made = iommufd.hwpt_alloc(mock_device, ioas, out_hwpt_id=value)
     assert made.id != value
     made.destroy()
@@ -109,13 +70,8 @@ def test_out_hwpt_id_is_not_looked_at(
 
 @rule("hwpt_alloc.output.only_the_id")
 def test_only_out_hwpt_id_is_changed(
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    uapi: Uapi,
-    type_field: str,
-) -> None:
+    iommufd, mock_device, parent_hwpt, hwpt_type, uapi, type_field
+):
     data = hwpt_type.valid()
     given: dict[str, Any] = {
         "size": uapi.sizeof("iommu_hwpt_alloc"),
@@ -135,24 +91,14 @@ def test_only_out_hwpt_id_is_changed(
 
 @rule("hwpt_alloc.output.size_echoed")
 @pytest.mark.parametrize("extra", [0, 8, 200])
-def test_size_is_given_back(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, uapi: Uapi, extra: int
-) -> None:
+def test_size_is_given_back(iommufd, mock_device, ioas, uapi, extra):
     written = iommufd.ioctl("IOMMU_HWPT_ALLOC", dev_id=mock_device, pt_id=ioas, tail=bytes(extra))
     assert written.size == uapi.sizeof("iommu_hwpt_alloc") + extra
 
 
 @rule("hwpt_alloc.output.beyond_size_untouched")
 @pytest.mark.parametrize("extra", [0, 1, 8])
-def test_bytes_beyond_the_size_stay(
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    buffer: Buffer,
-    uapi: Uapi,
-    minimum: int,
-    extra: int,
-) -> None:
+def test_bytes_beyond_the_size_stay(iommufd, mock_device, ioas, buffer, uapi, minimum, extra):
     size = minimum + extra
     given = uapi.struct("iommu_hwpt_alloc", size=size, dev_id=mock_device.id, pt_id=ioas.id)
     content = bytes(given)[:size].ljust(size, b"\0").ljust(64, b"\xaa")
@@ -163,9 +109,7 @@ def test_bytes_beyond_the_size_stay(
 
 
 @rule("hwpt_alloc.output.nothing_on_failure")
-def test_a_failed_call_writes_nothing(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
-) -> None:
+def test_a_failed_call_writes_nothing(expected, iommufd, mock_device, ioas):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, out_hwpt_id=0x1234, __reserved=1)
     assert expected.error
@@ -176,15 +120,8 @@ def test_a_failed_call_writes_nothing(
 @rule("hwpt_alloc.output.unwritable")
 @pytest.mark.parametrize("extra", [0, 8])
 def test_struct_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-    minimum: int,
-    extra: int,
-) -> None:
+    expected, iommufd, mock_device, ioas, readonly, uapi, minimum, extra
+):
     size = minimum + extra
     given = uapi.struct("iommu_hwpt_alloc", size=size, dev_id=mock_device.id, pt_id=ioas.id)
     with expected:

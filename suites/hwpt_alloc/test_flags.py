@@ -13,8 +13,7 @@ from pytest_iommufd import absent, rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptData, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Context, HwptData, Ioas, MockDevice
     from pytest_iommufd.uapi import Uapi
 
 # The header's names by bit; a bit whose name the header lacks must be refused.
@@ -39,60 +38,40 @@ def unknown_flag(request: pytest.FixtureRequest, uapi: Uapi) -> int:
 
 
 @rule("hwpt_alloc.flags.unknown")
-def test_unknown_flag(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, unknown_flag: int
-) -> None:
+def test_unknown_flag(expected, iommufd, mock_device, ioas, unknown_flag):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=unknown_flag)
 
 
 @rule("hwpt_alloc.flags.unknown_with_known")
 @pytest.mark.parametrize("known", [NAMES[0], NAMES[1]])
-def test_unknown_flag_with_a_known_one(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    uapi: Uapi,
-    known: str,
-) -> None:
+def test_unknown_flag_with_a_known_one(expected, iommufd, mock_device, ioas, uapi, known):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=getattr(uapi, known) | 1 << 31)
 
 
 @rule("hwpt_alloc.flags.all_ones")
-def test_all_flags(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
-) -> None:
+def test_all_flags(expected, iommufd, mock_device, ioas):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=0xFFFF_FFFF)
 
 
 @rule("hwpt_alloc.flags.unknown_before_memory")
-def test_unknown_flag_is_found_before_anything_is_made(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
-) -> None:
+def test_unknown_flag_is_found_before_anything_is_made(expected, iommufd, mock_device, ioas):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=1 << 31, fail_nth=3)
 
 
 @rule("hwpt_alloc.flags.fault_id_valid")
-def test_fault_id_valid_without_a_queue(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, uapi: Uapi
-) -> None:
+def test_fault_id_valid_without_a_queue(expected, iommufd, mock_device, ioas, uapi):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, flags=uapi.IOMMU_HWPT_FAULT_ID_VALID)
 
 
 @rule("hwpt_alloc.flags.nested.fault_id_valid")
 def test_fault_id_valid_without_a_queue_with_a_parent(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, uapi
+):
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=flags)
@@ -100,13 +79,8 @@ def test_fault_id_valid_without_a_queue_with_a_parent(
 
 @rule("hwpt_alloc.flags.nested.unknown")
 def test_unknown_flag_of_a_nested(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    unknown_flag: int,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, unknown_flag
+):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=unknown_flag)
 
@@ -114,42 +88,22 @@ def test_unknown_flag_of_a_nested(
 @rule("hwpt_alloc.flags.nested.paging_only")
 @pytest.mark.parametrize("name", [NAMES[0], NAMES[1]])
 def test_paging_flag_of_a_nested(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    uapi: Uapi,
-    name: str,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, uapi, name
+):
     flags = getattr(uapi, name)
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=flags)
 
 
 @rule("hwpt_alloc.flags.nested.all_ones")
-def test_all_flags_of_a_nested(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_all_flags_of_a_nested(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=0xFFFF_FFFF)
 
 
 @rule("hwpt_alloc.flags.dirty_unsupported")
 @pytest.mark.parametrize("parent", [False, True], ids=["alone", "with_nest_parent"])
-def test_dirty_tracking_without_support(
-    expected: Expectation,
-    iommufd: Context,
-    no_dirty_device: MockDevice,
-    ioas: Ioas,
-    uapi: Uapi,
-    *,
-    parent: bool,
-) -> None:
+def test_dirty_tracking_without_support(expected, iommufd, no_dirty_device, ioas, uapi, parent):
     flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     flags |= uapi.IOMMU_HWPT_ALLOC_NEST_PARENT if parent else 0
     with expected:
@@ -158,8 +112,8 @@ def test_dirty_tracking_without_support(
 
 @rule("hwpt_alloc.flags.dirty_unsupported_before_memory")
 def test_dirty_tracking_without_support_is_found_before_anything_is_made(
-    expected: Expectation, iommufd: Context, no_dirty_device: MockDevice, ioas: Ioas, uapi: Uapi
-) -> None:
+    expected, iommufd, no_dirty_device, ioas, uapi
+):
     flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     with expected:
         iommufd.hwpt_alloc(no_dirty_device, ioas, flags=flags, fail_nth=3)
@@ -167,16 +121,7 @@ def test_dirty_tracking_without_support_is_found_before_anything_is_made(
 
 @rule("hwpt_alloc.flags.parent_with_fault_id")
 @pytest.mark.parametrize("dirty", [False, True], ids=["alone", "with_dirty_tracking"])
-def test_parent_has_no_fault_queue(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    fault_queue: FaultQueue,
-    uapi: Uapi,
-    *,
-    dirty: bool,
-) -> None:
+def test_parent_has_no_fault_queue(expected, iommufd, mock_device, ioas, fault_queue, uapi, dirty):
     flags = uapi.IOMMU_HWPT_ALLOC_NEST_PARENT | uapi.IOMMU_HWPT_FAULT_ID_VALID
     flags |= uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING if dirty else 0
     with expected:
@@ -194,38 +139,20 @@ def pasid_device(mock_devices: Callable[..., MockDevice], other_ioas: Ioas) -> M
 
 @rule("hwpt_alloc.pasid.paging")
 @pytest.mark.parametrize("names", [(), *PASID_COMBINATIONS], ids=["alone", "nest", "dirty", "both"])
-def test_pasid_flag(
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    uapi: Uapi,
-    names: tuple[str, ...],
-) -> None:
+def test_pasid_flag(iommufd, mock_device, ioas, uapi, names):
     flags = uapi.IOMMU_HWPT_ALLOC_PASID | sum(getattr(uapi, name) for name in names)
     iommufd.hwpt_alloc(mock_device, ioas, flags=flags).destroy()
 
 
 @rule("hwpt_alloc.pasid.with_fault_id")
-def test_pasid_flag_with_a_fault_queue(
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    fault_queue: FaultQueue,
-    uapi: Uapi,
-) -> None:
+def test_pasid_flag_with_a_fault_queue(iommufd, mock_device, ioas, fault_queue, uapi):
     flags = uapi.IOMMU_HWPT_ALLOC_PASID | uapi.IOMMU_HWPT_FAULT_ID_VALID
     flags |= uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     iommufd.hwpt_alloc(mock_device, ioas, flags=flags, fault_id=fault_queue).destroy()
 
 
 @rule("hwpt_alloc.pasid.nested")
-def test_pasid_flag_of_a_nested(
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    uapi: Uapi,
-) -> None:
+def test_pasid_flag_of_a_nested(iommufd, mock_device, parent_hwpt, hwpt_type, uapi):
     data, flags = hwpt_type.valid(iotlb=8), uapi.IOMMU_HWPT_ALLOC_PASID
     iommufd.hwpt_alloc(mock_device, parent_hwpt, data, flags=flags).check_iotlb(0, 8)
 
@@ -250,13 +177,8 @@ def source(
 
 @rule("hwpt_alloc.pasid.attach")
 def test_pasid_flag_allows_attaching_to_a_pasid(
-    expected: Expectation,
-    iommufd: Context,
-    pasid_device: MockDevice,
-    ioas: Ioas,
-    source: tuple[Any, ...],
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, pasid_device, ioas, source, uapi
+):
     device, flags = pasid_device.selftest, uapi.IOMMU_HWPT_ALLOC_PASID
     pasid_device.replace(iommufd.hwpt_alloc(pasid_device, ioas, flags=flags))
     without = iommufd.hwpt_alloc(pasid_device, *source)

@@ -3,15 +3,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pytest_iommufd import rule
-
-if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
 
 NOTHING = {"zero": 0, "never_used": 9999, "all_ones": 0xFFFF_FFFF}
 # Fixtures by the kind of object that they make.
@@ -34,35 +28,27 @@ UNSUITABLE = ("selftest", "fault_queue", "access", "vdevice", "veventq", "hw_que
 
 @rule("hwpt_alloc.dev_id.names_nothing")
 @pytest.mark.parametrize("number", NOTHING.values(), ids=NOTHING)
-def test_dev_id_names_nothing(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, number: int
-) -> None:
+def test_dev_id_names_nothing(expected, iommufd, mock_device, ioas, number):
     assert number not in (mock_device.id, ioas.id)
     with expected:
         iommufd.hwpt_alloc(number, ioas)
 
 
 @rule("hwpt_alloc.dev_id.high_bit")
-def test_dev_id_counts_all_its_bits(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
-) -> None:
+def test_dev_id_counts_all_its_bits(expected, iommufd, mock_device, ioas):
     with expected:
         iommufd.hwpt_alloc(mock_device.id | 1 << 31, ioas)
 
 
 @rule("hwpt_alloc.dev_id.destroyed")
-def test_dev_id_of_a_destroyed_device(
-    expected: Expectation, iommufd: Context, destroyed_device: MockDevice, ioas: Ioas
-) -> None:
+def test_dev_id_of_a_destroyed_device(expected, iommufd, destroyed_device, ioas):
     with expected:
         iommufd.hwpt_alloc(destroyed_device, ioas)
 
 
 @rule("hwpt_alloc.dev_id.other_type")
 @pytest.mark.parametrize("kind", ["ioas", "auto_hwpt", "nested_hwpt", "selftest", "viommu"])
-def test_dev_id_of_another_type(
-    expected: Expectation, iommufd: Context, ioas: Ioas, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_dev_id_of_another_type(expected, iommufd, ioas, kind, request):
     with expected:
         iommufd.hwpt_alloc(request.getfixturevalue(OBJECTS[kind]), ioas)
 
@@ -70,21 +56,14 @@ def test_dev_id_of_another_type(
 @rule("hwpt_alloc.dev_id.other_type.nested")
 @pytest.mark.parametrize("kind", ["ioas", "parent_hwpt", "selftest"])
 def test_dev_id_of_another_type_for_a_nested(
-    expected: Expectation,
-    iommufd: Context,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    kind: str,
-    request: pytest.FixtureRequest,
-) -> None:
+    expected, iommufd, parent_hwpt, hwpt_type, kind, request
+):
     with expected:
         iommufd.hwpt_alloc(request.getfixturevalue(OBJECTS[kind]), parent_hwpt, hwpt_type.valid())
 
 
 @rule("hwpt_alloc.dev_id.other_context")
-def test_dev_id_of_another_context(
-    expected: Expectation, iommufd: Context, other_iommufd: Context, ioas: Ioas
-) -> None:
+def test_dev_id_of_another_context(expected, iommufd, other_iommufd, ioas):
     foreign = other_iommufd.mock_device(other_iommufd.ioas_alloc())
     with expected:
         iommufd.hwpt_alloc(foreign, ioas)
@@ -92,38 +71,26 @@ def test_dev_id_of_another_context(
 
 @rule("hwpt_alloc.pt_id.names_nothing")
 @pytest.mark.parametrize("number", NOTHING.values(), ids=NOTHING)
-def test_pt_id_names_nothing(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, number: int
-) -> None:
+def test_pt_id_names_nothing(expected, iommufd, mock_device, number):
     assert number != mock_device.id
     with expected:
         iommufd.hwpt_alloc(mock_device, number)
 
 
 @rule("hwpt_alloc.pt_id.high_bit")
-def test_pt_id_counts_all_its_bits(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas
-) -> None:
+def test_pt_id_counts_all_its_bits(expected, iommufd, mock_device, ioas):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas.id | 1 << 31)
 
 
 @rule("hwpt_alloc.pt_id.destroyed")
-def test_pt_id_of_a_destroyed_ioas(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, destroyed_ioas: Ioas
-) -> None:
+def test_pt_id_of_a_destroyed_ioas(expected, iommufd, mock_device, destroyed_ioas):
     with expected:
         iommufd.hwpt_alloc(mock_device, destroyed_ioas)
 
 
 @rule("hwpt_alloc.pt_id.destroyed_parent")
-def test_pt_id_of_a_destroyed_parent(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_pt_id_of_a_destroyed_parent(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     parent_hwpt.destroy()
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid())
@@ -131,14 +98,7 @@ def test_pt_id_of_a_destroyed_parent(
 
 @rule("hwpt_alloc.pt_id.device")
 @pytest.mark.parametrize("data", [False, True], ids=["no_data", "data"])
-def test_pt_id_of_the_device(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    hwpt_type: HwptData,
-    *,
-    data: bool,
-) -> None:
+def test_pt_id_of_the_device(expected, iommufd, mock_device, hwpt_type, data):
     with expected:
         iommufd.hwpt_alloc(mock_device, mock_device, hwpt_type.valid() if data else None)
 
@@ -146,16 +106,7 @@ def test_pt_id_of_the_device(
 @rule("hwpt_alloc.pt_id.other_type")
 @pytest.mark.parametrize("data", [False, True], ids=["no_data", "data"])
 @pytest.mark.parametrize("kind", UNSUITABLE)
-def test_pt_id_of_another_type(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    hwpt_type: HwptData,
-    kind: str,
-    request: pytest.FixtureRequest,
-    *,
-    data: bool,
-) -> None:
+def test_pt_id_of_another_type(expected, iommufd, mock_device, hwpt_type, kind, request, data):
     wrong = request.getfixturevalue(OBJECTS[kind])
     with expected:
         iommufd.hwpt_alloc(mock_device, wrong, hwpt_type.valid() if data else None)
@@ -164,14 +115,8 @@ def test_pt_id_of_another_type(
 @rule("hwpt_alloc.pt_id.other_context")
 @pytest.mark.parametrize("kind", ["ioas", "parent"])
 def test_pt_id_of_another_context(
-    expected: Expectation,
-    iommufd: Context,
-    other_iommufd: Context,
-    mock_device: MockDevice,
-    hwpt_type: HwptData,
-    parent_flags: int,
-    kind: str,
-) -> None:
+    expected, iommufd, other_iommufd, mock_device, hwpt_type, parent_flags, kind
+):
     foreign = other_iommufd.ioas_alloc()
     if kind == "ioas":
         with expected:

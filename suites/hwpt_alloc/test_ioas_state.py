@@ -5,18 +5,10 @@ from __future__ import annotations
 
 import mmap
 from errno import EADDRINUSE, ENOENT
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, HwptData, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 OUTSIDE = 0x1000
 MOCK_PAGE = 2048
@@ -25,15 +17,8 @@ MOCK_PAGE = 2048
 @rule("hwpt_alloc.ioas.area_outside_aperture")
 @pytest.mark.parametrize("place", ["below", "above"])
 def test_area_outside_the_aperture(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    page_size: int,
-    uapi: Uapi,
-    place: str,
-) -> None:
+    expected, iommufd, mock_device, other_ioas, buffer, page_size, uapi, place
+):
     iova = uapi.MOCK_APERTURE_LAST + 1
     if place == "below":
         iova = uapi.MOCK_APERTURE_START - page_size
@@ -45,23 +30,15 @@ def test_area_outside_the_aperture(
 @rule("hwpt_alloc.ioas.area_at_the_edge")
 @pytest.mark.parametrize("edge", ["first", "last"])
 def test_area_at_the_edge_of_the_aperture(
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    page_size: int,
-    uapi: Uapi,
-    edge: str,
-) -> None:
+    iommufd, mock_device, other_ioas, buffer, page_size, uapi, edge
+):
     first, last = uapi.MOCK_APERTURE_START, uapi.MOCK_APERTURE_LAST + 1 - page_size
     other_ioas.map(buffer, page_size, iova=first if edge == "first" else last)
     iommufd.hwpt_alloc(mock_device, other_ioas).destroy()
 
 
 @rule("hwpt_alloc.ioas.area_unmapped_again")
-def test_area_outside_the_aperture_may_go(
-    iommufd: Context, mock_device: MockDevice, ioas_outside_aperture: Ioas, page_size: int
-) -> None:
+def test_area_outside_the_aperture_may_go(iommufd, mock_device, ioas_outside_aperture, page_size):
     with raises_errno(EADDRINUSE):
         iommufd.hwpt_alloc(mock_device, ioas_outside_aperture)
     ioas_outside_aperture.unmap(OUTSIDE, page_size)
@@ -69,17 +46,13 @@ def test_area_outside_the_aperture_may_go(
 
 
 @rule("hwpt_alloc.ioas.area_unaligned")
-def test_area_within_a_page(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas_unaligned: Ioas
-) -> None:
+def test_area_within_a_page(expected, iommufd, mock_device, ioas_unaligned):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas_unaligned)
 
 
 @rule("hwpt_alloc.ioas.area_aligned")
-def test_area_of_a_mock_page(
-    iommufd: Context, mock_device: MockDevice, other_ioas: Ioas, buffer: Buffer, uapi: Uapi
-) -> None:
+def test_area_of_a_mock_page(iommufd, mock_device, other_ioas, buffer, uapi):
     iova = uapi.MOCK_APERTURE_START + MOCK_PAGE
     other_ioas.map(buffer.address + MOCK_PAGE, MOCK_PAGE, iova=iova)
     made = iommufd.hwpt_alloc(mock_device, other_ioas)
@@ -88,18 +61,14 @@ def test_area_of_a_mock_page(
 
 
 @rule("hwpt_alloc.ioas.allowed_outside_aperture")
-def test_allowed_range_outside_the_aperture(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, other_ioas: Ioas
-) -> None:
+def test_allowed_range_outside_the_aperture(expected, iommufd, mock_device, other_ioas):
     other_ioas.allow_iovas((OUTSIDE, OUTSIDE + 0xFFF))
     with expected:
         iommufd.hwpt_alloc(mock_device, other_ioas)
 
 
 @rule("hwpt_alloc.ioas.allowed_inside_aperture")
-def test_allowed_range_inside_the_aperture(
-    iommufd: Context, mock_device: MockDevice, other_ioas: Ioas, uapi: Uapi
-) -> None:
+def test_allowed_range_inside_the_aperture(iommufd, mock_device, other_ioas, uapi):
     other_ioas.allow_iovas((uapi.MOCK_APERTURE_START, uapi.MOCK_APERTURE_LAST))
     iommufd.hwpt_alloc(mock_device, other_ioas).destroy()
 
@@ -107,15 +76,8 @@ def test_allowed_range_inside_the_aperture(
 @rule("hwpt_alloc.ioas.area_unpinnable")
 @pytest.mark.parametrize("protection", [0, mmap.PROT_READ], ids=["none", "read"])
 def test_area_whose_memory_cannot_be_pinned(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    buffers: Callable[..., Buffer],
-    page_size: int,
-    uapi: Uapi,
-    protection: int,
-) -> None:
+    expected, iommufd, mock_device, other_ioas, buffers, page_size, uapi, protection
+):
     memory = buffers(page_size)
     other_ioas.map(memory, iova=uapi.MOCK_APERTURE_START)
     memory.protect(protection)
@@ -125,14 +87,8 @@ def test_area_whose_memory_cannot_be_pinned(
 
 @rule("hwpt_alloc.ioas.area_unmapped_memory")
 def test_area_whose_memory_is_gone(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    buffers: Callable[..., Buffer],
-    page_size: int,
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_device, other_ioas, buffers, page_size, uapi
+):
     memory = buffers(page_size)
     other_ioas.map(memory, iova=uapi.MOCK_APERTURE_START)
     memory.unmap()
@@ -142,14 +98,8 @@ def test_area_whose_memory_is_gone(
 
 @rule("hwpt_alloc.ioas.nested_ignores_areas")
 def test_nested_hwpt_needs_nothing_of_the_areas(
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    buffers: Callable[..., Buffer],
-    page_size: int,
-    hwpt_type: HwptData,
-    parent_flags: int,
-) -> None:
+    iommufd, mock_device, other_ioas, buffers, page_size, hwpt_type, parent_flags
+):
     parent = iommufd.hwpt_alloc(mock_device, other_ioas, flags=parent_flags)
     memory = buffers(page_size)
     other_ioas.map(memory)
@@ -160,14 +110,8 @@ def test_nested_hwpt_needs_nothing_of_the_areas(
 @rule("hwpt_alloc.ioas.aperture_binds")
 @pytest.mark.parametrize("kind", ["plain", "parent"])
 def test_aperture_binds_later_maps(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    parent_flags: int,
-    kind: str,
-) -> None:
+    expected, iommufd, mock_device, other_ioas, buffer, parent_flags, kind
+):
     flags = parent_flags if kind == "parent" else 0
     made = iommufd.hwpt_alloc(mock_device, other_ioas, flags=flags)
     with expected:
@@ -178,12 +122,8 @@ def test_aperture_binds_later_maps(
 
 @rule("hwpt_alloc.ioas.area_before_fault_id")
 def test_area_is_looked_at_before_the_queue(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas_outside_aperture: Ioas,
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_device, ioas_outside_aperture, uapi
+):
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas_outside_aperture, flags=flags)
@@ -192,13 +132,8 @@ def test_area_is_looked_at_before_the_queue(
 @rule("hwpt_alloc.ioas.huge_page_table")
 @pytest.mark.parametrize("flags", range(4), ids=["plain", "nest_parent", "dirty", "both"])
 def test_huge_page_table_has_another_aperture(
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas_outside_aperture: Ioas,
-    hwpt_type: HwptData,
-    uapi: Uapi,
-    flags: int,
-) -> None:
+    iommufd, mock_device, ioas_outside_aperture, hwpt_type, uapi, flags
+):
     data = hwpt_type.valid(pagetable_type=uapi.MOCK_IOMMUPT_HUGE)
     made = iommufd.hwpt_alloc(mock_device, ioas_outside_aperture, data, flags=flags)
     made.destroy()

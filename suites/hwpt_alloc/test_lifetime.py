@@ -14,16 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_iommufd.iommufd import (
-        Buffer,
         Context,
-        FaultQueue,
-        Hwpt,
-        HwptData,
-        Ioas,
-        MockDevice,
         UserData,
     )
-    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
 OUTSIDE = 0x1000
@@ -48,9 +41,7 @@ def unwritable(
 
 
 @rule("hwpt_alloc.lifetime.parent")
-def test_nested_hwpt_holds_its_parent(
-    expected: Expectation, nested_hwpt: Hwpt, parent_hwpt: Hwpt
-) -> None:
+def test_nested_hwpt_holds_its_parent(expected, nested_hwpt, parent_hwpt):
     with expected:
         parent_hwpt.destroy()
     nested_hwpt.destroy()
@@ -59,14 +50,7 @@ def test_nested_hwpt_holds_its_parent(
 
 @rule("hwpt_alloc.lifetime.ioas")
 @pytest.mark.parametrize("flags", [0, 1, 2], ids=["plain", "nest_parent", "dirty_tracking"])
-def test_hwpt_holds_its_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    dialect: str,
-    flags: int,
-) -> None:
+def test_hwpt_holds_its_ioas(expected, iommufd, mock_device, other_ioas, dialect, flags):
     if flags and dialect != "mainline":
         absent("no flag can be given")
     made = iommufd.hwpt_alloc(mock_device, other_ioas, flags=flags)
@@ -78,13 +62,8 @@ def test_hwpt_holds_its_ioas(
 
 @rule("hwpt_alloc.lifetime.chain")
 def test_chain_is_destroyed_from_its_end(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    hwpt_type: HwptData,
-    parent_flags: int,
-) -> None:
+    expected, iommufd, mock_device, other_ioas, hwpt_type, parent_flags
+):
     parent = iommufd.hwpt_alloc(mock_device, other_ioas, flags=parent_flags)
     nested = iommufd.hwpt_alloc(mock_device, parent, hwpt_type.valid())
     for held in (other_ioas, parent):
@@ -95,13 +74,7 @@ def test_chain_is_destroyed_from_its_end(
 
 
 @rule("hwpt_alloc.lifetime.last_child")
-def test_parent_is_held_by_each_child(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_parent_is_held_by_each_child(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     children = [iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid()) for _ in range(3)]
     for child in children:
         with expected:
@@ -112,13 +85,7 @@ def test_parent_is_held_by_each_child(
 
 @rule("hwpt_alloc.lifetime.attached")
 @pytest.mark.parametrize("kind", ["hwpt", "parent_hwpt", "nested_hwpt"])
-def test_attached_device_holds_the_hwpt(
-    expected: Expectation,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    kind: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_attached_device_holds_the_hwpt(expected, mock_device, ioas, kind, request):
     made = request.getfixturevalue(kind)
     mock_device.replace(made)
     with expected:
@@ -128,20 +95,14 @@ def test_attached_device_holds_the_hwpt(
 
 
 @rule("hwpt_alloc.lifetime.manual")
-def test_detached_hwpt_stays(mock_device: MockDevice, ioas: Ioas, hwpt: Hwpt) -> None:
+def test_detached_hwpt_stays(mock_device, ioas, hwpt):
     mock_device.replace(hwpt)
     mock_device.replace(ioas)
     hwpt.destroy()
 
 
 @rule("hwpt_alloc.lifetime.device_gone")
-def test_hwpt_outlives_its_device(
-    iommufd: Context,
-    mock_devices: Callable[..., MockDevice],
-    other_ioas: Ioas,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_hwpt_outlives_its_device(iommufd, mock_devices, other_ioas, parent_hwpt, hwpt_type):
     device = mock_devices(other_ioas)
     made = iommufd.hwpt_alloc(device, parent_hwpt, hwpt_type.valid(iotlb=1))
     device.destroy()
@@ -149,9 +110,7 @@ def test_hwpt_outlives_its_device(
 
 
 @rule("hwpt_alloc.lifetime.id_reused")
-def test_id_of_a_destroyed_hwpt_is_given_again(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, hwpt: Hwpt
-) -> None:
+def test_id_of_a_destroyed_hwpt_is_given_again(iommufd, mock_device, ioas, hwpt):
     hwpt.destroy()
     assert iommufd.hwpt_alloc(mock_device, ioas).id == hwpt.id
 
@@ -161,12 +120,8 @@ def test_id_of_a_destroyed_hwpt_is_given_again(
 
 @rule("hwpt_alloc.undone.unwritable_paging")
 def test_hwpt_whose_id_cannot_be_told_is_undone(
-    expected: Expectation,
-    unwritable: Callable[..., None],
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    buffer: Buffer,
-) -> None:
+    expected, unwritable, mock_device, other_ioas, buffer
+):
     with expected:
         unwritable(dev_id=mock_device, pt_id=other_ioas)
     other_ioas.map(buffer, iova=OUTSIDE)  # no aperture is left either
@@ -175,12 +130,8 @@ def test_hwpt_whose_id_cannot_be_told_is_undone(
 
 @rule("hwpt_alloc.undone.unwritable_nested")
 def test_nested_hwpt_whose_id_cannot_be_told_is_undone(
-    expected: Expectation,
-    unwritable: Callable[..., None],
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+    expected, unwritable, mock_device, parent_hwpt, hwpt_type
+):
     with expected:
         unwritable(hwpt_type.valid(), dev_id=mock_device, pt_id=parent_hwpt)
     parent_hwpt.destroy()
@@ -188,14 +139,8 @@ def test_nested_hwpt_whose_id_cannot_be_told_is_undone(
 
 @rule("hwpt_alloc.undone.unwritable_fault_queue")
 def test_hwpt_whose_id_cannot_be_told_lets_go_of_its_queue(
-    expected: Expectation,
-    unwritable: Callable[..., None],
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    fault_queue: FaultQueue,
-    uapi: Uapi,
-) -> None:
+    expected, unwritable, mock_device, parent_hwpt, hwpt_type, fault_queue, uapi
+):
     with expected:
         unwritable(
             hwpt_type.valid(),
@@ -210,9 +155,7 @@ def test_hwpt_whose_id_cannot_be_told_lets_go_of_its_queue(
 
 
 @rule("hwpt_alloc.undone.id_reused")
-def test_id_that_could_not_be_told_is_given_again(
-    unwritable: Callable[..., None], iommufd: Context, mock_device: MockDevice, other_ioas: Ioas
-) -> None:
+def test_id_that_could_not_be_told_is_given_again(unwritable, iommufd, mock_device, other_ioas):
     first = iommufd.hwpt_alloc(mock_device, other_ioas)
     first.destroy()
     with raises_errno(EFAULT):
@@ -224,13 +167,8 @@ def test_id_that_could_not_be_told_is_given_again(
 
 @rule("hwpt_alloc.undone.fault_id_nested")
 def test_nested_hwpt_without_its_queue_is_undone(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, uapi
+):
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), flags=flags, fault_id=9999)
@@ -238,14 +176,7 @@ def test_nested_hwpt_without_its_queue_is_undone(
 
 
 @rule("hwpt_alloc.undone.fault_id_paging")
-def test_hwpt_without_its_queue_is_undone(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    uapi: Uapi,
-) -> None:
+def test_hwpt_without_its_queue_is_undone(expected, iommufd, mock_device, other_ioas, buffer, uapi):
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
     with expected:
         iommufd.hwpt_alloc(mock_device, other_ioas, flags=flags, fault_id=9999)
@@ -255,12 +186,8 @@ def test_hwpt_without_its_queue_is_undone(
 
 @rule("hwpt_alloc.undone.data_type")
 def test_nested_hwpt_of_an_unknown_type_is_undone(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type
+):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), data_type=1)
     parent_hwpt.destroy()
@@ -268,12 +195,8 @@ def test_nested_hwpt_of_an_unknown_type_is_undone(
 
 @rule("hwpt_alloc.undone.data_length")
 def test_nested_hwpt_of_short_data_is_undone(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type
+):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), data_len=1)
     parent_hwpt.destroy()
@@ -281,12 +204,8 @@ def test_nested_hwpt_of_short_data_is_undone(
 
 @rule("hwpt_alloc.undone.data_pointer")
 def test_nested_hwpt_of_unreadable_data_is_undone(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type
+):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), data_uptr=1)
     parent_hwpt.destroy()
@@ -303,13 +222,8 @@ def test_nested_hwpt_of_unreadable_data_is_undone(
     ids=["outside_aperture", "unaligned", "unpinnable"],
 )
 def test_hwpt_that_cannot_take_the_areas_is_undone(
-    iommufd: Context,
-    mock_device: MockDevice,
-    buffer: Buffer,
-    state: str,
-    number: int,
-    request: pytest.FixtureRequest,
-) -> None:
+    iommufd, mock_device, buffer, state, number, request
+):
     target = request.getfixturevalue(state)
     with raises_errno(number):
         iommufd.hwpt_alloc(mock_device, target)

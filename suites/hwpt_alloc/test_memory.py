@@ -12,9 +12,7 @@ from pytest_iommufd import IoctlError, rule
 from pytest_iommufd.iommufd import Ioas
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, HwptData, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
+    from pytest_iommufd.iommufd import Context, HwptData
 
 TARGETS = {"ioas": "other_ioas", "parent": "parent_hwpt", "viommu": "viommu"}
 # More points than any of the calls has.
@@ -44,27 +42,14 @@ def lookups(fields: dict[str, Any], dialect: str) -> set[int]:
 
 
 @rule("hwpt_alloc.failure.device_lookup")
-def test_first_lookup_is_the_device(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    target: Any,
-    fields: dict[str, Any],
-) -> None:
+def test_first_lookup_is_the_device(expected, iommufd, mock_device, target, fields):
     with expected:
         iommufd.hwpt_alloc(mock_device, target, fail_nth=1, **fields)
     target.destroy()
 
 
 @rule("hwpt_alloc.failure.pt_lookup")
-def test_second_lookup_is_the_pt(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    target: Any,
-    fields: dict[str, Any],
-    lookups: set[int],
-) -> None:
+def test_second_lookup_is_the_pt(expected, iommufd, mock_device, target, fields, lookups):
     with expected:
         iommufd.hwpt_alloc(mock_device, target, fail_nth=max(lookups), **fields)
     target.destroy()
@@ -72,13 +57,8 @@ def test_second_lookup_is_the_pt(
 
 @rule("hwpt_alloc.failure.fault_lookup")
 def test_last_lookup_is_the_fault_queue(
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    fault_queue: FaultQueue,
-    uapi: Uapi,
-) -> None:
+    iommufd, mock_device, parent_hwpt, hwpt_type, fault_queue, uapi
+):
     failed = []
     for nth in range(3, POINTS):
         try:
@@ -102,14 +82,7 @@ def test_last_lookup_is_the_fault_queue(
 
 
 @rule("hwpt_alloc.failure.memory_object")
-def test_no_memory_for_the_object(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    target: Any,
-    fields: dict[str, Any],
-    lookups: set[int],
-) -> None:
+def test_no_memory_for_the_object(expected, iommufd, mock_device, target, fields, lookups):
     nth = min({1, 2, 3} - lookups)
     with expected:
         iommufd.hwpt_alloc(mock_device, target, fail_nth=nth, **fields)
@@ -117,13 +90,7 @@ def test_no_memory_for_the_object(
 
 
 @rule("hwpt_alloc.failure.memory_driver")
-def test_no_memory_at_any_point(
-    iommufd: Context,
-    mock_device: MockDevice,
-    target: Any,
-    fields: dict[str, Any],
-    lookups: set[int],
-) -> None:
+def test_no_memory_at_any_point(iommufd, mock_device, target, fields, lookups):
     failures = 0
     for nth in set(range(1, POINTS)) - lookups:
         try:

@@ -21,7 +21,7 @@ from pytest_iommufd.uapi import errno_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
+    from pytest_iommufd.iommufd import Context, HwptData
     from pytest_iommufd.rules.catalogue import Capability
     from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
@@ -171,30 +171,18 @@ def typed(iommufd: Context, hwpt_type: HwptData) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("rung", _rungs("hwpt_alloc.order.nested"))
-def test_nested(
-    check: Callable[..., None],
-    typed: dict[str, int],
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    rung: str,
-) -> None:
+def test_nested(check, typed, mock_device, parent_hwpt, rung):
     base = typed | {"dev_id": mock_device.id, "pt_id": parent_hwpt.id}
     check("hwpt_alloc.order.nested", TYPED, base, rung)
 
 
 @pytest.mark.parametrize("rung", _rungs("hwpt_alloc.order.paging"))
-def test_paging(check: Callable[..., None], mock_device: MockDevice, ioas: Ioas, rung: str) -> None:
+def test_paging(check, mock_device, ioas, rung):
     base = {"dev_id": mock_device.id, "pt_id": ioas.id}
     check("hwpt_alloc.order.paging", PAGING, base, rung)
 
 
 @pytest.mark.parametrize("rung", _rungs("hwpt_alloc.order.viommu"))
-def test_viommu(
-    check: Callable[..., None],
-    typed: dict[str, int],
-    mock_device: MockDevice,
-    viommu: Viommu,
-    rung: str,
-) -> None:
+def test_viommu(check, typed, mock_device, viommu, rung):
     base = typed | {"dev_id": mock_device.id, "pt_id": viommu.id}
     check("hwpt_alloc.order.viommu", TYPED, base, rung)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,14 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_iommufd.iommufd import (
-        Buffer,
-        Context,
-        FaultQueue,
-        HwptData,
         Ioas,
         MockDevice,
     )
-    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
 LOW = 0x5000_0000
@@ -42,18 +37,14 @@ def plain(uapi: Uapi, mock_device: MockDevice, ioas: Ioas) -> Callable[..., byte
 
 @rule("hwpt_alloc.size.unreadable")
 @pytest.mark.parametrize("where", ["null", "unmapped", "kernel"])
-def test_size_cannot_be_read(
-    expected: Expectation, iommufd: Context, unmapped: int, where: str
-) -> None:
+def test_size_cannot_be_read(expected, iommufd, unmapped, where):
     pointer = {"null": 0, "unmapped": unmapped, "kernel": 0xFFFF_8000_0000_0000}[where]
     with expected:
         iommufd.ioctl_pointer("IOMMU_HWPT_ALLOC", pointer)
 
 
 @rule("hwpt_alloc.size.unreadable_half")
-def test_size_is_half_readable(
-    expected: Expectation, iommufd: Context, page_before_hole: Buffer, plain: Callable[..., bytes]
-) -> None:
+def test_size_is_half_readable(expected, iommufd, page_before_hole, plain):
     at = page_before_hole.write(plain()[:2], page_before_hole.size - 2)
     with expected:
         iommufd.ioctl_pointer("IOMMU_HWPT_ALLOC", at)
@@ -61,77 +52,47 @@ def test_size_is_half_readable(
 
 @rule("hwpt_alloc.size.below_minimum")
 @pytest.mark.parametrize("size", [0, 4, 23])
-def test_size_below_the_first_version(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, size: int
-) -> None:
+def test_size_below_the_first_version(expected, iommufd, mock_device, ioas, size):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, size=size)
 
 
 @rule("hwpt_alloc.size.first_version")
 @pytest.mark.parametrize("size", [24, 25, 32, 39])
-def test_size_of_older_programs(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, ioas: Ioas, size: int
-) -> None:
+def test_size_of_older_programs(expected, iommufd, mock_device, ioas, size):
     with expected:
         iommufd.hwpt_alloc(mock_device, ioas, size=size)
 
 
 @rule("hwpt_alloc.size.without_fault_id")
 @pytest.mark.parametrize("size", [40, 47, 48])
-def test_size_of_a_program_without_fault_id(
-    iommufd: Context, mock_device: MockDevice, parent_hwpt: Hwpt, hwpt_type: HwptData, size: int
-) -> None:
+def test_size_of_a_program_without_fault_id(iommufd, mock_device, parent_hwpt, hwpt_type, size):
     data = hwpt_type.valid(iotlb=size)
     iommufd.hwpt_alloc(mock_device, parent_hwpt, data, size=size).check_iotlb(0, size)
 
 
 @rule("hwpt_alloc.size.cuts_data_len")
-def test_size_cuts_data_len_off(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_size_cuts_data_len_off(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), size=28)
 
 
 @rule("hwpt_alloc.size.cuts_inside_field")
-def test_size_cuts_inside_a_field(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_size_cuts_inside_a_field(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), size=31)
 
 
 @rule("hwpt_alloc.size.cuts_data_uptr")
-def test_size_cuts_data_uptr_off(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+def test_size_cuts_data_uptr_off(expected, iommufd, mock_device, parent_hwpt, hwpt_type):
     with expected:
         iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), size=32)
 
 
 @rule("hwpt_alloc.size.cuts_half_of_data_uptr")
 def test_size_cuts_the_upper_half_of_data_uptr_off(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    buffers: Callable[..., Buffer],
-    page_size: int,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, buffers, page_size
+):
     data = hwpt_type.valid(iotlb=0x36)
     at = 0xDEAD_BEEF << 32 | buffers(page_size, at=LOW).write(data.content)
     with expected:
@@ -142,15 +103,8 @@ def test_size_cuts_the_upper_half_of_data_uptr_off(
 
 @rule("hwpt_alloc.size.cuts_fault_id")
 def test_size_cuts_fault_id_off(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    fault_queue: FaultQueue,
-    after_data_uptr: Callable[..., dict[str, Any]],
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, fault_queue, after_data_uptr, uapi
+):
     flag = uapi.IOMMU_HWPT_FAULT_ID_VALID
     with expected:
         iommufd.hwpt_alloc(
@@ -165,15 +119,8 @@ def test_size_cuts_fault_id_off(
 
 @rule("hwpt_alloc.size.cuts_reserved2")
 def test_size_ends_with_fault_id(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    fault_queue: FaultQueue,
-    after_data_uptr: Callable[..., dict[str, Any]],
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, fault_queue, after_data_uptr, uapi
+):
     flag = uapi.IOMMU_HWPT_FAULT_ID_VALID
     data, after = hwpt_type.valid(iotlb=44), after_data_uptr(fault_queue)
     with expected:
@@ -184,21 +131,14 @@ def test_size_ends_with_fault_id(
 
 @rule("hwpt_alloc.size.tail_zero")
 @pytest.mark.parametrize("extra", [1, 8, 4048])
-def test_tail_of_zeroes(iommufd: Context, mock_device: MockDevice, ioas: Ioas, extra: int) -> None:
+def test_tail_of_zeroes(iommufd, mock_device, ioas, extra):
     iommufd.hwpt_alloc(mock_device, ioas, tail=bytes(extra)).destroy()
 
 
 @rule("hwpt_alloc.size.tail_nonzero")
 @pytest.mark.parametrize("extra", [1, 4048])
 @pytest.mark.parametrize("place", ["first", "last"])
-def test_tail_with_a_bit_set(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    extra: int,
-    place: str,
-) -> None:
+def test_tail_with_a_bit_set(expected, iommufd, mock_device, ioas, extra, place):
     tail = bytearray(extra)
     tail[0 if place == "first" else -1] = 0x80
     with expected:
@@ -207,13 +147,7 @@ def test_tail_with_a_bit_set(
 
 @rule("hwpt_alloc.size.unreadable_fields")
 @pytest.mark.parametrize("readable", [4, 24, -1])
-def test_fields_cannot_be_read(
-    expected: Expectation,
-    iommufd: Context,
-    page_before_hole: Buffer,
-    plain: Callable[..., bytes],
-    readable: int,
-) -> None:
+def test_fields_cannot_be_read(expected, iommufd, page_before_hole, plain, readable):
     content = plain()[:readable]
     at = page_before_hole.write(content, page_before_hole.size - len(content))
     with expected:
@@ -222,13 +156,7 @@ def test_fields_cannot_be_read(
 
 @rule("hwpt_alloc.size.unreadable_tail")
 @pytest.mark.parametrize("size", [49, 64, 4096, 0xFFFF_FFFF])
-def test_tail_cannot_be_read(
-    expected: Expectation,
-    iommufd: Context,
-    page_before_hole: Buffer,
-    plain: Callable[..., bytes],
-    size: int,
-) -> None:
+def test_tail_cannot_be_read(expected, iommufd, page_before_hole, plain, size):
     content = plain(size=size)
     at = page_before_hole.write(content, page_before_hole.size - len(content))
     with expected:
@@ -236,9 +164,7 @@ def test_tail_cannot_be_read(
 
 
 @rule("hwpt_alloc.size.tail_nonzero_before_unreadable")
-def test_tail_with_a_bit_set_before_what_cannot_be_read(
-    expected: Expectation, iommufd: Context, page_before_hole: Buffer, plain: Callable[..., bytes]
-) -> None:
+def test_tail_with_a_bit_set_before_what_cannot_be_read(expected, iommufd, page_before_hole, plain):
     content = plain(size=64) + b"\1" * 8
     at = page_before_hole.write(content, page_before_hole.size - len(content))
     with expected:
@@ -247,21 +173,12 @@ def test_tail_with_a_bit_set_before_what_cannot_be_read(
 
 @rule("hwpt_alloc.size.unaligned")
 @pytest.mark.parametrize("offset", [1, 4])
-def test_struct_need_not_be_aligned(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, buffer: Buffer, offset: int
-) -> None:
+def test_struct_need_not_be_aligned(iommufd, mock_device, ioas, buffer, offset):
     iommufd.hwpt_alloc(mock_device, ioas, at=buffer.address + offset).destroy()
 
 
 @rule("hwpt_alloc.size.unwritable_beyond")
-def test_nothing_is_written_beyond_the_size(
-    expected: Expectation,
-    iommufd: Context,
-    buffers: Callable[..., Buffer],
-    page_size: int,
-    uapi: Uapi,
-    plain: Callable[..., bytes],
-) -> None:
+def test_nothing_is_written_beyond_the_size(expected, iommufd, buffers, page_size, uapi, plain):
     pages = buffers(2 * page_size)
     pages.protect(mmap.PROT_READ, page_size)
     at = pages.write(plain(size=24)[:24], page_size - 24)
@@ -274,12 +191,8 @@ def test_nothing_is_written_beyond_the_size(
 
 @rule("hwpt_alloc.layout")
 def test_fields_are_where_programs_expect_them(
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    hwpt_type: HwptData,
-    buffer: Buffer,
-) -> None:
+    iommufd, mock_device, parent_hwpt, hwpt_type, buffer
+):
     data = hwpt_type.valid(iotlb=0x24)
     uptr = iommufd.put(data.content)
     numbers = (40, 0, mock_device.id, parent_hwpt.id, 0, 0, data.type, len(data.content), uptr)

@@ -3,34 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd import UserData
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import (
-        Buffer,
-        Context,
-        FaultQueue,
-        Hwpt,
-        HwptData,
-        Ioas,
-        MockDevice,
-        Viommu,
-    )
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
-
 
 @rule("hwpt_alloc.viommu.plain")
-def test_viommu_gives_a_nested_hwpt(
-    iommufd: Context, mock_device: MockDevice, viommu: Viommu, hwpt_type: HwptData
-) -> None:
+def test_viommu_gives_a_nested_hwpt(iommufd, mock_device, viommu, hwpt_type):
     made = iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(iotlb=0xABC))
     for entry in range(4):
         made.check_iotlb(entry, 0xABC)
@@ -38,25 +18,14 @@ def test_viommu_gives_a_nested_hwpt(
 
 @rule("hwpt_alloc.viommu.other_device")
 def test_viommu_gives_a_hwpt_for_another_device(
-    iommufd: Context,
-    mock_devices: Callable[..., MockDevice],
-    other_ioas: Ioas,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-) -> None:
+    iommufd, mock_devices, other_ioas, viommu, hwpt_type
+):
     other = mock_devices(other_ioas)
     iommufd.hwpt_alloc(other, viommu, hwpt_type.valid(iotlb=2)).check_iotlb(0, 2)
 
 
 @rule("hwpt_alloc.viommu.holds")
-def test_hwpt_holds_its_viommu(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-) -> None:
+def test_hwpt_holds_its_viommu(expected, iommufd, mock_device, parent_hwpt, viommu, hwpt_type):
     made = iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid())
     for held in (viommu, parent_hwpt):
         with expected:
@@ -68,31 +37,22 @@ def test_hwpt_holds_its_viommu(
 
 @rule("hwpt_alloc.viommu.no_data")
 @pytest.mark.parametrize("size", [24, 48])
-def test_viommu_without_data(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, viommu: Viommu, size: int
-) -> None:
+def test_viommu_without_data(expected, iommufd, mock_device, viommu, size):
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, size=size)
 
 
 @rule("hwpt_alloc.viommu.no_data_before_memory")
 def test_viommu_without_data_is_found_before_anything_is_made(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, viommu: Viommu
-) -> None:
+    expected, iommufd, mock_device, viommu
+):
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, fail_nth=3)
 
 
 @rule("hwpt_alloc.viommu.flags")
 @pytest.mark.parametrize("bit", [0, 1, 4, 31])
-def test_viommu_with_a_wrong_flag(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-    bit: int,
-) -> None:
+def test_viommu_with_a_wrong_flag(expected, iommufd, mock_device, viommu, hwpt_type, bit):
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), flags=1 << bit)
 
@@ -100,21 +60,14 @@ def test_viommu_with_a_wrong_flag(
 @rule("hwpt_alloc.viommu.flags_before_memory")
 @pytest.mark.parametrize("bit", [0, 1, 4, 31])
 def test_viommu_with_a_wrong_flag_is_found_before_anything_is_made(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-    bit: int,
-) -> None:
+    expected, iommufd, mock_device, viommu, hwpt_type, bit
+):
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), flags=1 << bit, fail_nth=3)
 
 
 @rule("hwpt_alloc.viommu.alloc_pasid")
-def test_viommu_with_pasid_flag(
-    iommufd: Context, mock_device: MockDevice, viommu: Viommu, hwpt_type: HwptData, uapi: Uapi
-) -> None:
+def test_viommu_with_pasid_flag(iommufd, mock_device, viommu, hwpt_type, uapi):
     data = hwpt_type.valid(iotlb=8)
     iommufd.hwpt_alloc(mock_device, viommu, data, flags=uapi.IOMMU_HWPT_ALLOC_PASID).check_iotlb(
         0, 8
@@ -123,14 +76,8 @@ def test_viommu_with_pasid_flag(
 
 @rule("hwpt_alloc.viommu.fault_id")
 def test_viommu_with_a_fault_queue(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-    fault_queue: FaultQueue,
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_device, viommu, hwpt_type, fault_queue, uapi
+):
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
     made = iommufd.hwpt_alloc(
         mock_device, viommu, hwpt_type.valid(), flags=flags, fault_id=fault_queue
@@ -145,15 +92,8 @@ def test_viommu_with_a_fault_queue(
 @rule("hwpt_alloc.viommu.fault_id_unknown")
 @pytest.mark.parametrize("wrong", ["zero", "never_used", "ioas"])
 def test_viommu_with_a_wrong_fault_queue(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-    ioas: Ioas,
-    uapi: Uapi,
-    wrong: str,
-) -> None:
+    expected, iommufd, mock_device, viommu, hwpt_type, ioas, uapi, wrong
+):
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
     number = {"zero": 0, "never_used": 9999, "ioas": ioas.id}[wrong]
     with expected:
@@ -163,18 +103,14 @@ def test_viommu_with_a_wrong_fault_queue(
 
 @rule("hwpt_alloc.viommu.unknown_type")
 @pytest.mark.parametrize("data_type", [1, 0xFFFF_FFFF], ids=hex)
-def test_viommu_with_a_type_of_another_driver(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, viommu: Viommu, data_type: int
-) -> None:
+def test_viommu_with_a_type_of_another_driver(expected, iommufd, mock_device, viommu, data_type):
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, UserData(data_type, bytes(4)))
 
 
 @rule("hwpt_alloc.viommu.data_length")
 @pytest.mark.parametrize("length", [4, 5, 8])
-def test_viommu_with_data_of_each_length(
-    iommufd: Context, mock_device: MockDevice, viommu: Viommu, hwpt_type: HwptData, length: int
-) -> None:
+def test_viommu_with_data_of_each_length(iommufd, mock_device, viommu, hwpt_type, length):
     data = UserData(hwpt_type.number, (9).to_bytes(length, "little"))
     iommufd.hwpt_alloc(mock_device, viommu, data).check_iotlb(0, 9)
 
@@ -182,13 +118,8 @@ def test_viommu_with_data_of_each_length(
 @rule("hwpt_alloc.viommu.data_length_wrong")
 @pytest.mark.parametrize("length", [1, 3, 9, 0xFFFF_FFFF])
 def test_viommu_with_data_of_a_wrong_length(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-    length: int,
-) -> None:
+    expected, iommufd, mock_device, viommu, hwpt_type, length
+):
     data = UserData(hwpt_type.number, bytes(16))
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, data, data_len=length)
@@ -197,14 +128,8 @@ def test_viommu_with_data_of_a_wrong_length(
 @rule("hwpt_alloc.viommu.data_unreadable")
 @pytest.mark.parametrize("where", ["null", "unmapped", "straddling"])
 def test_viommu_with_data_that_cannot_be_read(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-    unmapped: int,
-    where: str,
-) -> None:
+    expected, iommufd, mock_device, viommu, hwpt_type, unmapped, where
+):
     at = {"null": 0, "unmapped": unmapped, "straddling": unmapped - 2}[where]
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), data_uptr=at)
@@ -212,26 +137,14 @@ def test_viommu_with_data_that_cannot_be_read(
 
 
 @rule("hwpt_alloc.viommu.nested_is_no_parent")
-def test_hwpt_of_a_viommu_is_no_parent(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-) -> None:
+def test_hwpt_of_a_viommu_is_no_parent(expected, iommufd, mock_device, viommu, hwpt_type):
     made = iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid())
     with expected:
         iommufd.hwpt_alloc(mock_device, made, hwpt_type.valid())
 
 
 @rule("hwpt_alloc.viommu.destroyed")
-def test_pt_id_of_a_destroyed_viommu(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-) -> None:
+def test_pt_id_of_a_destroyed_viommu(expected, iommufd, mock_device, viommu, hwpt_type):
     viommu.destroy()
     with expected:
         iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid())
@@ -239,14 +152,8 @@ def test_pt_id_of_a_destroyed_viommu(
 
 @rule("hwpt_alloc.viommu.tombstone")
 def test_pt_id_of_a_vdevice_whose_device_is_gone(
-    expected: Expectation,
-    iommufd: Context,
-    mock_devices: Callable[..., MockDevice],
-    vdevice_id: int,
-    mock_device: MockDevice,
-    other_ioas: Ioas,
-    hwpt_type: HwptData,
-) -> None:
+    expected, iommufd, mock_devices, vdevice_id, mock_device, other_ioas, hwpt_type
+):
     other = mock_devices(other_ioas)
     mock_device.destroy()
     with expected:
@@ -255,15 +162,8 @@ def test_pt_id_of_a_vdevice_whose_device_is_gone(
 
 @rule("hwpt_alloc.viommu.unwritable")
 def test_struct_cannot_be_written_with_a_viommu(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    viommu: Viommu,
-    hwpt_type: HwptData,
-    buffer: Buffer,
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_device, viommu, hwpt_type, buffer, readonly, uapi
+):
     data = hwpt_type.valid()
     given = uapi.struct(
         "iommu_hwpt_alloc",

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .conftest import Invalidator, of_each
+from .conftest import of_each
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer
     from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
-    from .conftest import FieldOf
 
 UNKNOWN_TYPES = [0xBEEF, 0xFFFF_FFFF]
 
@@ -30,21 +27,19 @@ def count_of(expected: Expectation) -> int:
 
 
 @of_each("invalidate.valid", "invalidation")
-def test_entries(invalidate: Invalidator) -> None:
+def test_entries(invalidate):
     for number in (1, 2, 5):
         assert invalidate(*[invalidate.valid()] * number).entry_num == number
 
 
 @of_each("invalidate.none", "invalidation")
-def test_no_entry(invalidate: Invalidator) -> None:
+def test_no_entry(invalidate):
     assert invalidate().entry_num == 0
 
 
 @of_each("invalidate.type", "invalidation")
 @pytest.mark.parametrize("entries", [0, 1])
-def test_type_that_nobody_knows(
-    expected: Expectation, invalidate: Invalidator, entries: int
-) -> None:
+def test_type_that_nobody_knows(expected, invalidate, entries):
     for number in UNKNOWN_TYPES:
         with expected:
             invalidate(*[invalidate.valid()] * entries, data_type=number)
@@ -52,7 +47,7 @@ def test_type_that_nobody_knows(
 
 
 @of_each("invalidate.length", "invalidation")
-def test_length_of_an_entry(expected: Expectation, invalidate: Invalidator, uapi: Uapi) -> None:
+def test_length_of_an_entry(expected, invalidate, uapi):
     least = invalidate.declared.least(uapi)
     for length in {1, least - 1, invalidate.sizeof + 1, invalidate.sizeof + 8}:
         with expected:
@@ -61,32 +56,28 @@ def test_length_of_an_entry(expected: Expectation, invalidate: Invalidator, uapi
 
 
 @of_each("invalidate.length.zero", "invalidation")
-def test_length_of_0(expected: Expectation, invalidate: Invalidator) -> None:
+def test_length_of_0(expected, invalidate):
     with expected:
         invalidate(invalidate.valid(), entry_len=0)
     assert count_of(expected) == 0
 
 
 @of_each("invalidate.null", "invalidation")
-def test_no_array(expected: Expectation, invalidate: Invalidator) -> None:
+def test_no_array(expected, invalidate):
     with expected:
         invalidate(invalidate.valid(), data_uptr=0)
     assert count_of(expected) == 0
 
 
 @of_each("invalidate.unreadable", "invalidation")
-def test_array_cannot_be_read(
-    expected: Expectation, invalidate: Invalidator, unmapped: int
-) -> None:
+def test_array_cannot_be_read(expected, invalidate, unmapped):
     with expected:
         invalidate(invalidate.valid(), data_uptr=unmapped)
     assert count_of(expected) == 0
 
 
 @of_each("invalidate.partly_readable", "invalidation")
-def test_array_ends_early(
-    expected: Expectation, invalidate: Invalidator, page_before_hole: Buffer
-) -> None:
+def test_array_ends_early(expected, invalidate, page_before_hole):
     array = invalidate.valid() * 2
     at = page_before_hole.write(array, page_before_hole.size - len(array))
     with expected:
@@ -96,7 +87,7 @@ def test_array_ends_early(
 
 @of_each("invalidate.partly_valid", "invalidation")
 @pytest.mark.parametrize("before", [0, 1, 3])
-def test_an_entry_is_refused(expected: Expectation, invalidate: Invalidator, before: int) -> None:
+def test_an_entry_is_refused(expected, invalidate, before):
     bad, errno = invalidate.bad()
     good = invalidate.valid()
     with expected.as_declared(errno):
@@ -105,18 +96,14 @@ def test_an_entry_is_refused(expected: Expectation, invalidate: Invalidator, bef
 
 
 @of_each("invalidate.field.FIELD.inside", "invalidation")
-def test_values_that_a_field_takes(
-    expected: Expectation, field: FieldOf, invalidate: Invalidator, uapi: Uapi
-) -> None:
+def test_values_that_a_field_takes(expected, field, invalidate, uapi):
     for content in field.inside(uapi):
         with expected:
             invalidate(content)
 
 
 @of_each("invalidate.field.FIELD.outside", "invalidation")
-def test_values_that_a_field_does_not_take(
-    expected: Expectation, field: FieldOf, invalidate: Invalidator, uapi: Uapi
-) -> None:
+def test_values_that_a_field_does_not_take(expected, field, invalidate, uapi):
     for content in field.outside(uapi):
         with expected.as_declared(field.values.errno):
             invalidate(content)
@@ -127,21 +114,19 @@ def test_values_that_a_field_does_not_take(
 
 
 @of_each("viommu_invalidate.valid", "viommu_invalidation")
-def test_entries_of_a_viommu(invalidate_viommu: Invalidator) -> None:
+def test_entries_of_a_viommu(invalidate_viommu):
     for number in (1, 2, 5):
         assert invalidate_viommu(*[invalidate_viommu.valid()] * number).entry_num == number
 
 
 @of_each("viommu_invalidate.none", "viommu_invalidation")
-def test_no_entry_of_a_viommu(invalidate_viommu: Invalidator) -> None:
+def test_no_entry_of_a_viommu(invalidate_viommu):
     assert invalidate_viommu().entry_num == 0
 
 
 @of_each("viommu_invalidate.type", "viommu_invalidation")
 @pytest.mark.parametrize("entries", [0, 1])
-def test_type_that_nobody_knows_of_a_viommu(
-    expected: Expectation, invalidate_viommu: Invalidator, entries: int
-) -> None:
+def test_type_that_nobody_knows_of_a_viommu(expected, invalidate_viommu, entries):
     for number in UNKNOWN_TYPES:
         with expected:
             invalidate_viommu(*[invalidate_viommu.valid()] * entries, data_type=number)
@@ -149,15 +134,13 @@ def test_type_that_nobody_knows_of_a_viommu(
 
 
 @of_each("viommu_invalidate.tail.zero", "viommu_invalidation")
-def test_longer_entries_of_a_viommu(invalidate_viommu: Invalidator) -> None:
+def test_longer_entries_of_a_viommu(invalidate_viommu):
     longer = invalidate_viommu.valid() + bytes(8)
     assert invalidate_viommu(longer, longer).entry_num == 2
 
 
 @of_each("viommu_invalidate.tail.nonzero", "viommu_invalidation")
-def test_longer_entries_with_a_bit_set_there_of_a_viommu(
-    expected: Expectation, invalidate_viommu: Invalidator
-) -> None:
+def test_longer_entries_with_a_bit_set_there_of_a_viommu(expected, invalidate_viommu):
     longer = invalidate_viommu.valid() + bytes(8)
     with expected:
         invalidate_viommu(longer, longer[:-1] + b"\1")
@@ -165,9 +148,7 @@ def test_longer_entries_with_a_bit_set_there_of_a_viommu(
 
 
 @of_each("viommu_invalidate.unreadable", "viommu_invalidation")
-def test_array_cannot_be_read_of_a_viommu(
-    expected: Expectation, invalidate_viommu: Invalidator, unmapped: int
-) -> None:
+def test_array_cannot_be_read_of_a_viommu(expected, invalidate_viommu, unmapped):
     with expected:
         invalidate_viommu(invalidate_viommu.valid(), data_uptr=unmapped)
     assert count_of(expected) == 0
@@ -175,9 +156,7 @@ def test_array_cannot_be_read_of_a_viommu(
 
 @of_each("viommu_invalidate.partly_valid", "viommu_invalidation")
 @pytest.mark.parametrize("before", [0, 1, 3])
-def test_an_entry_is_refused_of_a_viommu(
-    expected: Expectation, invalidate_viommu: Invalidator, before: int
-) -> None:
+def test_an_entry_is_refused_of_a_viommu(expected, invalidate_viommu, before):
     bad, errno = invalidate_viommu.bad()
     good = invalidate_viommu.valid()
     with expected.as_declared(errno):
@@ -186,18 +165,14 @@ def test_an_entry_is_refused_of_a_viommu(
 
 
 @of_each("viommu_invalidate.field.FIELD.inside", "viommu_invalidation")
-def test_values_that_a_field_takes_of_a_viommu(
-    expected: Expectation, field: FieldOf, invalidate_viommu: Invalidator, uapi: Uapi
-) -> None:
+def test_values_that_a_field_takes_of_a_viommu(expected, field, invalidate_viommu, uapi):
     for content in field.inside(uapi):
         with expected:
             invalidate_viommu(content)
 
 
 @of_each("viommu_invalidate.field.FIELD.outside", "viommu_invalidation")
-def test_values_that_a_field_does_not_take_of_a_viommu(
-    expected: Expectation, field: FieldOf, invalidate_viommu: Invalidator, uapi: Uapi
-) -> None:
+def test_values_that_a_field_does_not_take_of_a_viommu(expected, field, invalidate_viommu, uapi):
     for content in field.outside(uapi):
         with expected.as_declared(field.values.errno):
             invalidate_viommu(content)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from errno import EBUSY, EINVAL, ENOENT
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,20 +13,12 @@ from pytest_iommufd.iommufd.eventfile import EventFile
 
 from .conftest import of_each
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.hwpt_types import Event, HwptType, ViommuType
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
-
 PASID = 0x20
 ROUNDS = 24
 
 
 @of_each("attach", "mock")
-def test_attach(expected: Expectation, device: MockDevice, ioas: Ioas, nested: Hwpt) -> None:
+def test_attach(expected, device, ioas, nested):
     device.replace(nested)
     with expected:
         nested.destroy()
@@ -36,15 +27,7 @@ def test_attach(expected: Expectation, device: MockDevice, ioas: Ioas, nested: H
 
 
 @of_each("attach.pasid", "mock")
-def test_attach_a_pasid(
-    expected: Expectation,
-    declared: HwptType,
-    iommufd: Context,
-    mock_devices: Callable[..., MockDevice],
-    ioas: Ioas,
-    data: HwptData,
-    uapi: Uapi,
-) -> None:
+def test_attach_a_pasid(expected, declared, iommufd, mock_devices, ioas, data, uapi):
     if not uapi.has("IOMMU_TEST_OP_PASID_ATTACH"):
         absent("the kernel's header does not define IOMMU_TEST_OP_PASID_ATTACH")
     if "IOMMU_HWPT_ALLOC_PASID" not in declared.flags:
@@ -62,13 +45,8 @@ def test_attach_a_pasid(
 
 @of_each("attach.pasid.without_flag", "mock")
 def test_attach_a_pasid_to_a_hwpt_without_the_flag(
-    expected: Expectation,
-    iommufd: Context,
-    mock_devices: Callable[..., MockDevice],
-    ioas: Ioas,
-    data: HwptData,
-    uapi: Uapi,
-) -> None:
+    expected, iommufd, mock_devices, ioas, data, uapi
+):
     if not uapi.has("IOMMU_TEST_OP_PASID_ATTACH"):
         absent("the kernel's header does not define IOMMU_TEST_OP_PASID_ATTACH")
     device = mock_devices(pasid=True)
@@ -81,7 +59,7 @@ def test_attach_a_pasid_to_a_hwpt_without_the_flag(
 
 
 @of_each("destroy.parent")
-def test_parent_is_held(expected: Expectation, iommufd: Context, parent: Any, nested: Hwpt) -> None:
+def test_parent_is_held(expected, iommufd, parent, nested):
     with expected:
         iommufd.destroy(parent)
     nested.destroy()
@@ -89,9 +67,7 @@ def test_parent_is_held(expected: Expectation, iommufd: Context, parent: Any, ne
 
 
 @of_each("destroy.viommu", "viommu")
-def test_viommu_is_held(
-    expected: Expectation, alloc: Callable[..., Hwpt], type_viommu: Viommu
-) -> None:
+def test_viommu_is_held(expected, alloc, type_viommu):
     made = alloc(pt=type_viommu)
     with expected:
         type_viommu.destroy()
@@ -100,28 +76,21 @@ def test_viommu_is_held(
 
 
 @of_each("destroy.twice")
-def test_destroyed_twice(expected: Expectation, nested: Hwpt) -> None:
+def test_destroyed_twice(expected, nested):
     nested.destroy()
     with expected:
         nested.destroy()
 
 
 @of_each("destroy.close")
-def test_closed_with_everything_there(iommufd: Context, nested: Hwpt) -> None:
+def test_closed_with_everything_there(iommufd, nested):
     assert nested.id
     iommufd.close()
 
 
 @of_each("race.parent", "of_parent")
 @pytest.mark.usefixtures("stage2")
-def test_allocation_against_destroy_of_the_parent(
-    expected: Expectation,
-    iommufd: Context,
-    device: Any,
-    ioas: Ioas,
-    data: HwptData,
-    uapi: Uapi,
-) -> None:
+def test_allocation_against_destroy_of_the_parent(expected, iommufd, device, ioas, data, uapi):
     parents = [
         iommufd.hwpt_alloc(device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_NEST_PARENT)
         for _ in range(ROUNDS)
@@ -152,9 +121,7 @@ def test_allocation_against_destroy_of_the_parent(
 
 
 @of_each("event.queue", "event")
-def test_queue_of_events(
-    expected: Expectation, type_viommu: Viommu, declared_event: Event, uapi: Uapi
-) -> None:
+def test_queue_of_events(expected, type_viommu, declared_event, uapi):
     number = getattr(uapi, declared_event.data_type)
     queue = type_viommu.veventq_alloc(2, type=number)
     with expected:
@@ -166,21 +133,13 @@ def test_queue_of_events(
 
 
 @of_each("event.default_type", "event")
-def test_queue_of_events_of_no_type(expected: Expectation, type_viommu: Viommu) -> None:
+def test_queue_of_events_of_no_type(expected, type_viommu):
     with expected:
         type_viommu.veventq_alloc(2, type=0)
 
 
 @of_each("event.data", "event+mock")
-def test_event(
-    iommufd: Context,
-    alloc: Callable[..., Hwpt],
-    device: MockDevice,
-    type_viommu: Viommu,
-    declared_viommu: ViommuType,
-    declared_event: Event,
-    uapi: Uapi,
-) -> None:
+def test_event(iommufd, alloc, device, type_viommu, declared_viommu, declared_event, uapi):
     queue = type_viommu.veventq_alloc(2, type=getattr(uapi, declared_event.data_type))
     type_viommu.vdevice_alloc(device, declared_viommu.virt_id)
     device.replace(alloc(pt=type_viommu))
@@ -191,9 +150,7 @@ def test_event(
 
 
 @of_each("vdevice", "viommu")
-def test_vdevice(
-    expected: Expectation, declared_viommu: ViommuType, device: Any, type_viommu: Viommu
-) -> None:
+def test_vdevice(expected, declared_viommu, device, type_viommu):
     made = type_viommu.vdevice_alloc(device, declared_viommu.virt_id)
     with expected:
         type_viommu.vdevice_alloc(device, declared_viommu.virt_id + 1)

@@ -4,18 +4,13 @@
 from __future__ import annotations
 
 from errno import EOPNOTSUPP
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_iommufd import raises_errno, rule
 
 from .conftest import UNKNOWN, entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
-
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt
     from pytest_iommufd.rules.expectation import Expectation
 
 OTHER_TYPES = [
@@ -38,9 +33,7 @@ def count_of(expected: Expectation) -> int:
 
 
 @rule("invalidate.size.below_minimum")
-def test_size_below_the_minimum(
-    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt
-) -> None:
+def test_size_below_the_minimum(expected, invalidate, nested_hwpt):
     for size in [0, 4, 24, 31]:
         with expected:
             invalidate(nested_hwpt, entry(0), size=size)
@@ -48,25 +41,19 @@ def test_size_below_the_minimum(
 
 
 @rule("invalidate.size.tail_zero")
-def test_tail_of_zeroes(
-    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt
-) -> None:
+def test_tail_of_zeroes(expected, invalidate, nested_hwpt):
     with expected:
         assert invalidate(nested_hwpt, entry(0), tail=bytes(8)) == 1
 
 
 @rule("invalidate.size.tail_nonzero")
-def test_tail_that_is_not_zero(
-    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt
-) -> None:
+def test_tail_that_is_not_zero(expected, invalidate, nested_hwpt):
     with expected:
         invalidate(nested_hwpt, entry(0), tail=b"\0\0\0\1")
 
 
 @rule("invalidate.reserved")
-def test_reserved_is_not_zero(
-    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes
-) -> None:
+def test_reserved_is_not_zero(expected, invalidate, target, good):
     for value in [1, 1 << 31]:
         with expected:
             invalidate(target, good, __reserved=value)
@@ -74,33 +61,27 @@ def test_reserved_is_not_zero(
 
 
 @rule("invalidate.reserved.first")
-def test_reserved_is_looked_at_first(expected: Expectation, invalidate: Callable[..., int]) -> None:
+def test_reserved_is_looked_at_first(expected, invalidate):
     with expected:
         invalidate(UNKNOWN, entry(0), __reserved=1, entry_len=0, data_uptr=0)
 
 
 @rule("invalidate.array.no_pointer")
-def test_array_without_a_pointer(
-    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes
-) -> None:
+def test_array_without_a_pointer(expected, invalidate, target, good):
     with expected:
         invalidate(target, good, data_uptr=0)
     assert count_of(expected) == 0
 
 
 @rule("invalidate.array.no_length")
-def test_array_of_empty_entries(
-    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes
-) -> None:
+def test_array_of_empty_entries(expected, invalidate, target, good):
     with expected:
         invalidate(target, good, entry_len=0)
     assert count_of(expected) == 0
 
 
 @rule("invalidate.array.entry_beyond_a_page")
-def test_entry_longer_than_a_page(
-    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes, page_size: int
-) -> None:
+def test_entry_longer_than_a_page(expected, invalidate, target, good, page_size):
     for more in [1, 4096, 0xFFFF_EFFF]:
         with expected:
             invalidate(target, good, entry_len=page_size + more)
@@ -108,9 +89,7 @@ def test_entry_longer_than_a_page(
 
 
 @rule("invalidate.array.too_many")
-def test_too_many_entries(
-    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes
-) -> None:
+def test_too_many_entries(expected, invalidate, target, good):
     for number in [TOO_MANY, 0xFFFF_FFFF]:
         with expected:
             invalidate(target, good, entry_num=number)
@@ -118,9 +97,7 @@ def test_too_many_entries(
 
 
 @rule("invalidate.array.before_id")
-def test_array_is_looked_at_before_the_id(
-    expected: Expectation, invalidate: Callable[..., int]
-) -> None:
+def test_array_is_looked_at_before_the_id(expected, invalidate):
     for fields in [
         {"data_uptr": 0},
         {"entry_len": 0},
@@ -132,20 +109,14 @@ def test_array_is_looked_at_before_the_id(
 
 
 @rule("invalidate.array.most")
-def test_most_entries_are_taken(
-    expected: Expectation,
-    invalidate: Callable[..., int],
-    nested_hwpt: Hwpt,
-    page_before_hole: Buffer,
-    page_size: int,
-) -> None:
+def test_most_entries_are_taken(expected, invalidate, nested_hwpt, page_before_hole, page_size):
     with expected:
         invalidate(nested_hwpt, entry_num=1 << 19, data_uptr=page_before_hole)
     assert count_of(expected) == page_size // 8
 
 
 @rule("invalidate.array.none")
-def test_no_entries(expected: Expectation, invalidate: Callable[..., int], target: Any) -> None:
+def test_no_entries(expected, invalidate, target):
     for fields in [
         {},
         {"data_uptr": 0},
@@ -158,7 +129,7 @@ def test_no_entries(expected: Expectation, invalidate: Callable[..., int], targe
 
 
 @rule("invalidate.id.names_nothing")
-def test_id_names_nothing(expected: Expectation, invalidate: Callable[..., int]) -> None:
+def test_id_names_nothing(expected, invalidate):
     for number in [0, UNKNOWN, 0x7FFF_FFFF, 0xFFFF_FFFF]:
         for entries in [0, 1]:
             with expected:
@@ -167,18 +138,14 @@ def test_id_names_nothing(expected: Expectation, invalidate: Callable[..., int])
 
 
 @rule("invalidate.id.destroyed")
-def test_id_of_a_destroyed_hwpt(
-    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt
-) -> None:
+def test_id_of_a_destroyed_hwpt(expected, invalidate, nested_hwpt):
     nested_hwpt.destroy()
     with expected:
         invalidate(nested_hwpt, entry(0))
 
 
 @rule("invalidate.id.other_type")
-def test_id_of_another_type(
-    expected: Expectation, invalidate: Callable[..., int], request: pytest.FixtureRequest
-) -> None:
+def test_id_of_another_type(expected, invalidate, request):
     for kind in OTHER_TYPES:
         for entries in [0, 1]:
             wrong = request.getfixturevalue(kind)
@@ -188,7 +155,7 @@ def test_id_of_another_type(
 
 
 @rule("invalidate.output.only_the_count")
-def test_only_the_count_is_written(iommufd: Context, nested_hwpt: Hwpt, unmapped: int) -> None:
+def test_only_the_count_is_written(iommufd, nested_hwpt, unmapped):
     with raises_errno(EOPNOTSUPP) as caught:
         iommufd.ioctl(
             "IOMMU_HWPT_INVALIDATE",
@@ -206,13 +173,7 @@ def test_only_the_count_is_written(iommufd: Context, nested_hwpt: Hwpt, unmapped
 
 
 @rule("invalidate.output.unwritable")
-def test_count_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    unwritable: Callable[..., None],
-    nested_hwpt: Hwpt,
-    iotlb: Callable[..., None],
-) -> None:
+def test_count_cannot_be_written(expected, iommufd, unwritable, nested_hwpt, iotlb):
     with expected:
         unwritable(
             "IOMMU_HWPT_INVALIDATE",
@@ -226,18 +187,14 @@ def test_count_cannot_be_written(
 
 
 @rule("invalidate.output.unwritable_after_error")
-def test_count_cannot_be_written_after_an_error(
-    expected: Expectation, unwritable: Callable[..., None]
-) -> None:
+def test_count_cannot_be_written_after_an_error(expected, unwritable):
     for fields in [{"__reserved": 1}, {"hwpt_id": UNKNOWN}]:
         with expected:
             unwritable("IOMMU_HWPT_INVALIDATE", **fields)
 
 
 @rule("invalidate.failure.lookup")
-def test_lookup_fails(
-    expected: Expectation, invalidate: Callable[..., int], target: Any, good: bytes
-) -> None:
+def test_lookup_fails(expected, invalidate, target, good):
     with expected:
         invalidate(target, good, fail_nth=1)
     assert count_of(expected) == 0

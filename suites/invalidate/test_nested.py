@@ -3,29 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from pytest_iommufd import rule
 
 from .conftest import entry
 from .test_call import count_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
-
 ALL, BAD_FLAG, BAD_SLOT = 1, 2, 4
 
 
 @rule("invalidate.nested.type")
-def test_type_is_not_the_drivers(
-    expected: Expectation,
-    invalidate: Callable[..., int],
-    nested_hwpt: Hwpt,
-    iotlb: Callable[..., None],
-) -> None:
+def test_type_is_not_the_drivers(expected, invalidate, nested_hwpt, iotlb):
     for number in [0, 1, 0xDADBEEF, 0xFFFF_FFFF]:
         for entries in [0, 1]:
             with expected:
@@ -35,17 +22,13 @@ def test_type_is_not_the_drivers(
 
 
 @rule("invalidate.nested.type.before_array")
-def test_type_is_looked_at_before_the_array(
-    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt, unmapped: int
-) -> None:
+def test_type_is_looked_at_before_the_array(expected, invalidate, nested_hwpt, unmapped):
     with expected:
         invalidate(nested_hwpt, entry(0), data_type=0, data_uptr=unmapped)
 
 
 @rule("invalidate.nested.length")
-def test_entry_of_another_length(
-    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt
-) -> None:
+def test_entry_of_another_length(expected, invalidate, nested_hwpt):
     for length in [1, 4, 7, 9, 12, 16, 4096]:
         with expected:
             invalidate(nested_hwpt, bytes(length))
@@ -53,9 +36,7 @@ def test_entry_of_another_length(
 
 
 @rule("invalidate.nested.slot")
-def test_one_slot(
-    invalidate: Callable[..., int], nested_hwpt: Hwpt, iotlb: Callable[..., None]
-) -> None:
+def test_one_slot(invalidate, nested_hwpt, iotlb):
     iotlb()
     for slot in range(4):
         assert invalidate(nested_hwpt, entry(slot)) == 1
@@ -63,60 +44,42 @@ def test_one_slot(
 
 
 @rule("invalidate.nested.slots")
-def test_several_slots(
-    invalidate: Callable[..., int], nested_hwpt: Hwpt, iotlb: Callable[..., None]
-) -> None:
+def test_several_slots(invalidate, nested_hwpt, iotlb):
     assert invalidate(nested_hwpt, entry(0), entry(3), entry(0)) == 3
     iotlb(0, 3)
 
 
 @rule("invalidate.nested.all")
-def test_all_slots(
-    invalidate: Callable[..., int], nested_hwpt: Hwpt, iotlb: Callable[..., None]
-) -> None:
+def test_all_slots(invalidate, nested_hwpt, iotlb):
     assert invalidate(nested_hwpt, entry(2, ALL)) == 1
     iotlb(0, 1, 2, 3)
 
 
 @rule("invalidate.nested.others_untouched")
 def test_other_hwpts_are_left_alone(
-    iommufd: Context,
-    invalidate: Callable[..., int],
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-    nested_hwpt: Hwpt,
-    hwpt_type: HwptData,
-) -> None:
+    iommufd, invalidate, mock_device, parent_hwpt, nested_hwpt, hwpt_type
+):
     other = iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid())
     invalidate(nested_hwpt, entry(0, ALL))
     other.check_iotlb(0, hwpt_type.sample["iotlb"])
 
 
 @rule("invalidate.nested.attached")
-def test_attached_hwpt(
-    invalidate: Callable[..., int],
-    mock_device: MockDevice,
-    nested_hwpt: Hwpt,
-    iotlb: Callable[..., None],
-) -> None:
+def test_attached_hwpt(invalidate, mock_device, nested_hwpt, iotlb):
     mock_device.replace(nested_hwpt)
     assert invalidate(nested_hwpt, entry(1)) == 1
     iotlb(1)
 
 
 @rule("invalidate.nested.of_a_viommu")
-def test_hwpt_of_a_viommu(
-    invalidate: Callable[..., int], viommu_hwpt: Hwpt, hwpt_type: HwptData
-) -> None:
+def test_hwpt_of_a_viommu(invalidate, viommu_hwpt, hwpt_type):
     assert invalidate(viommu_hwpt, entry(1)) == 1
     viommu_hwpt.check_iotlb(0, hwpt_type.sample["iotlb"])
     viommu_hwpt.check_iotlb(1, 0)
 
 
 @rule("invalidate.nested.unreadable")
-def test_array_that_cannot_be_read(
-    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt, unmapped: int
-) -> None:
+def test_array_that_cannot_be_read(expected, invalidate, nested_hwpt, unmapped):
     with expected:
         invalidate(nested_hwpt, entry(0), data_uptr=unmapped)
     assert count_of(expected) == 0
@@ -124,13 +87,8 @@ def test_array_that_cannot_be_read(
 
 @rule("invalidate.nested.array_ends")
 def test_array_that_ends_early(
-    expected: Expectation,
-    invalidate: Callable[..., int],
-    nested_hwpt: Hwpt,
-    iotlb: Callable[..., None],
-    page_before_hole: Buffer,
-    page_size: int,
-) -> None:
+    expected, invalidate, nested_hwpt, iotlb, page_before_hole, page_size
+):
     start = page_before_hole.write(entry(1) + entry(2), page_size - 16)
     with expected:
         invalidate(nested_hwpt, entry_num=4, data_uptr=start)
@@ -139,12 +97,7 @@ def test_array_that_ends_early(
 
 
 @rule("invalidate.nested.flags")
-def test_unknown_flag(
-    expected: Expectation,
-    invalidate: Callable[..., int],
-    nested_hwpt: Hwpt,
-    iotlb: Callable[..., None],
-) -> None:
+def test_unknown_flag(expected, invalidate, nested_hwpt, iotlb):
     for flags in [BAD_FLAG, BAD_FLAG | ALL, 1 << 31]:
         with expected:
             invalidate(nested_hwpt, entry(0, flags))
@@ -153,20 +106,13 @@ def test_unknown_flag(
 
 
 @rule("invalidate.nested.flags.before_slot")
-def test_flag_is_looked_at_before_the_slot(
-    expected: Expectation, invalidate: Callable[..., int], nested_hwpt: Hwpt
-) -> None:
+def test_flag_is_looked_at_before_the_slot(expected, invalidate, nested_hwpt):
     with expected:
         invalidate(nested_hwpt, entry(BAD_SLOT, BAD_FLAG))
 
 
 @rule("invalidate.nested.slot_beyond")
-def test_slot_that_is_not_there(
-    expected: Expectation,
-    invalidate: Callable[..., int],
-    nested_hwpt: Hwpt,
-    iotlb: Callable[..., None],
-) -> None:
+def test_slot_that_is_not_there(expected, invalidate, nested_hwpt, iotlb):
     for slot in [BAD_SLOT, 0xFFFF_FFFF]:
         with expected:
             invalidate(nested_hwpt, entry(slot))
@@ -175,24 +121,14 @@ def test_slot_that_is_not_there(
 
 
 @rule("invalidate.nested.slot_beyond_with_all")
-def test_slot_that_is_not_there_with_all(
-    expected: Expectation,
-    invalidate: Callable[..., int],
-    nested_hwpt: Hwpt,
-    iotlb: Callable[..., None],
-) -> None:
+def test_slot_that_is_not_there_with_all(expected, invalidate, nested_hwpt, iotlb):
     with expected:
         invalidate(nested_hwpt, entry(BAD_SLOT, ALL))
     iotlb()
 
 
 @rule("invalidate.nested.stops_at_flags")
-def test_what_is_before_a_bad_flag_is_done(
-    expected: Expectation,
-    invalidate: Callable[..., int],
-    nested_hwpt: Hwpt,
-    iotlb: Callable[..., None],
-) -> None:
+def test_what_is_before_a_bad_flag_is_done(expected, invalidate, nested_hwpt, iotlb):
     with expected:
         invalidate(nested_hwpt, entry(0), entry(1), entry(2, BAD_FLAG), entry(3))
     assert count_of(expected) == 2
@@ -200,12 +136,7 @@ def test_what_is_before_a_bad_flag_is_done(
 
 
 @rule("invalidate.nested.stops_at_slot")
-def test_what_is_before_a_bad_slot_is_done(
-    expected: Expectation,
-    invalidate: Callable[..., int],
-    nested_hwpt: Hwpt,
-    iotlb: Callable[..., None],
-) -> None:
+def test_what_is_before_a_bad_slot_is_done(expected, invalidate, nested_hwpt, iotlb):
     with expected:
         invalidate(nested_hwpt, entry(2), entry(BAD_SLOT), entry(3))
     assert count_of(expected) == 1
@@ -213,9 +144,7 @@ def test_what_is_before_a_bad_slot_is_done(
 
 
 @rule("invalidate.nested.many")
-def test_as_many_entries_as_fit_into_pages(
-    invalidate: Callable[..., int], nested_hwpt: Hwpt, buffer: Any, iotlb: Callable[..., None]
-) -> None:
+def test_as_many_entries_as_fit_into_pages(invalidate, nested_hwpt, buffer, iotlb):
     number = buffer.size // 8
     buffer.write(entry(3), buffer.size - 8)
     assert invalidate(nested_hwpt, entry_num=number, data_uptr=buffer) == number

@@ -4,38 +4,30 @@
 from __future__ import annotations
 
 from errno import ENOENT
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 GARBAGE = 0x1234_5678
 
 
 @rule("ioas.alloc.flags")
 @pytest.mark.parametrize("bit", [0, 1, 31])
-def test_alloc_with_a_flag(expected: Expectation, iommufd: Context, bit: int) -> None:
+def test_alloc_with_a_flag(expected, iommufd, bit):
     with expected:
         iommufd.ioas_alloc(flags=1 << bit)
 
 
 @rule("ioas.alloc.out_id_overwritten")
-def test_what_the_id_was_before(iommufd: Context) -> None:
+def test_what_the_id_was_before(iommufd):
     made = iommufd.ioas_alloc(out_ioas_id=GARBAGE)
     assert made.id != GARBAGE
     made.destroy()
 
 
 @rule("ioas.alloc.out_id_kept")
-def test_failure_leaves_the_id(expected: Expectation, iommufd: Context) -> None:
+def test_failure_leaves_the_id(expected, iommufd):
     with expected:
         iommufd.ioas_alloc(flags=1, out_ioas_id=GARBAGE)
     assert expected.error
@@ -44,7 +36,7 @@ def test_failure_leaves_the_id(expected: Expectation, iommufd: Context) -> None:
 
 
 @rule("ioas.alloc.apart")
-def test_two_are_apart(iommufd: Context, buffer: Buffer, page_size: int) -> None:
+def test_two_are_apart(iommufd, buffer, page_size):
     one, other = iommufd.ioas_alloc(), iommufd.ioas_alloc()
     one.map(buffer, iova=page_size)
     other.map(buffer, iova=page_size)
@@ -53,9 +45,7 @@ def test_two_are_apart(iommufd: Context, buffer: Buffer, page_size: int) -> None
 
 
 @rule("ioas.alloc.unwritable")
-def test_id_cannot_be_written(
-    expected: Expectation, iommufd: Context, readonly: Callable[[bytes], int], uapi: Uapi
-) -> None:
+def test_id_cannot_be_written(expected, iommufd, readonly, uapi):
     given = uapi.struct("iommu_ioas_alloc", size=uapi.sizeof("iommu_ioas_alloc"))
     with expected:
         iommufd.ioctl_pointer("IOMMU_IOAS_ALLOC", readonly(bytes(given)))
@@ -65,23 +55,21 @@ def test_id_cannot_be_written(
 
 
 @rule("ioas.destroy.empty")
-def test_destroyed_is_gone(iommufd: Context, ioas: Ioas) -> None:
+def test_destroyed_is_gone(iommufd, ioas):
     ioas.destroy()
     with raises_errno(ENOENT):
         iommufd.destroy(ioas)
 
 
 @rule("ioas.destroy.areas")
-def test_destroy_unmaps(ioas: Ioas, buffer: Buffer, page_size: int) -> None:
+def test_destroy_unmaps(ioas, buffer, page_size):
     for number in range(1, 11):
         ioas.map(buffer, page_size, iova=number * 16 * page_size)
     ioas.destroy()
 
 
 @rule("ioas.destroy.areas_left_for_close")
-def test_close_unmaps(
-    mock_device: MockDevice, ioas: Ioas, buffer: Buffer, page_size: int, base: int
-) -> None:
+def test_close_unmaps(mock_device, ioas, buffer, page_size, base):
     assert mock_device.id
     for number in range(10):
         ioas.map(buffer, page_size, iova=base + number * 16 * page_size)
@@ -89,13 +77,7 @@ def test_close_unmaps(
 
 @rule("ioas.destroy.device")
 @pytest.mark.parametrize("areas", [0, 2])
-def test_device_holds_its_ioas(
-    expected: Expectation,
-    mock_devices: Callable[..., MockDevice],
-    ioas: Ioas,
-    buffer: Buffer,
-    areas: int,
-) -> None:
+def test_device_holds_its_ioas(expected, mock_devices, ioas, buffer, areas):
     devices = [mock_devices(), mock_devices()]
     for _ in range(areas):
         ioas.map(buffer)
@@ -107,9 +89,7 @@ def test_device_holds_its_ioas(
 
 
 @rule("ioas.destroy.device_refused")
-def test_refused_destroy_changes_nothing(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
-) -> None:
+def test_refused_destroy_changes_nothing(expected, mock_device, ioas, buffer):
     ioas.map(buffer)
     with expected:
         ioas.destroy()

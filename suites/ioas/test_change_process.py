@@ -13,11 +13,7 @@ from pytest_iommufd.iommufd.accounting import as_seen_by, counted, limit_memlock
 from pytest_iommufd.iommufd.checks import check_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.machine import Process
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas
     from pytest_iommufd.uapi import Uapi
 
 CHANGE = "IOMMU_IOAS_CHANGE_PROCESS"
@@ -49,22 +45,20 @@ def pinned(
 
 @rule("ioas.change_process.reserved")
 @pytest.mark.parametrize("bit", [0, 31])
-def test_reserved_field(expected: Expectation, iommufd: Context, bit: int) -> None:
+def test_reserved_field(expected, iommufd, bit):
     with expected:
         iommufd.ioctl(CHANGE, __reserved=1 << bit)
 
 
 @rule("ioas.change_process.empty")
-def test_nothing_is_mapped(iommufd: Context) -> None:
+def test_nothing_is_mapped(iommufd):
     iommufd.ioctl(CHANGE)
     iommufd.ioas_alloc()
     iommufd.ioctl(CHANGE)
 
 
 @rule("ioas.change_process.files")
-def test_only_files_are_mapped(
-    iommufd: Context, ioas: Ioas, other_ioas: Ioas, memfd_buffer: Buffer
-) -> None:
+def test_only_files_are_mapped(iommufd, ioas, other_ioas, memfd_buffer):
     iova = ioas.map_file(memfd_buffer.fd, 0x2000)
     other_ioas.copy(ioas, iova, 0x1000)
     iommufd.ioctl(CHANGE)
@@ -73,13 +67,7 @@ def test_only_files_are_mapped(
 
 @rule("ioas.change_process.memory")
 @pytest.mark.parametrize("where", ["ioas", "other_ioas"])
-def test_memory_of_a_process_is_mapped(
-    expected: Expectation,
-    request: pytest.FixtureRequest,
-    iommufd: Context,
-    memfd_buffer: Buffer,
-    where: str,
-) -> None:
+def test_memory_of_a_process_is_mapped(expected, request, iommufd, memfd_buffer, where):
     ioases: dict[str, Ioas] = {n: request.getfixturevalue(n) for n in ("ioas", "other_ioas")}
     for ioas in ioases.values():
         ioas.map_file(memfd_buffer.fd, 0x1000)
@@ -91,14 +79,14 @@ def test_memory_of_a_process_is_mapped(
 
 
 @rule("ioas.change_process.same")
-def test_same_process(pinned: Ioas, process: Process, mode: int) -> None:
+def test_same_process(pinned, process, mode):
     pinned.context.ioctl(CHANGE)
     assert counted(process, "VmPin") == PAGES
     assert counted(process, "VmLck") == PAGES * mode
 
 
 @rule("ioas.change_process.moves")
-def test_other_process_pays(pinned: Ioas, process: Process, mode: int) -> None:
+def test_other_process_pays(pinned, process, mode):
     child = process.fork()
     as_seen_by(pinned.context, child).ioctl(CHANGE)
     assert [counted(who, "VmPin") for who in (process, child)] == [0, PAGES]
@@ -106,7 +94,7 @@ def test_other_process_pays(pinned: Ioas, process: Process, mode: int) -> None:
 
 
 @rule("ioas.change_process.unmapped_later")
-def test_other_process_is_paid_back(pinned: Ioas, process: Process) -> None:
+def test_other_process_is_paid_back(pinned, process):
     child = process.fork()
     as_seen_by(pinned.context, child).ioctl(CHANGE)
     pinned.unmap_all()
@@ -115,7 +103,7 @@ def test_other_process_is_paid_back(pinned: Ioas, process: Process) -> None:
 
 
 @rule("ioas.change_process.copies")
-def test_copied_pages_are_paid_once(pinned: Ioas, process: Process, base: int) -> None:
+def test_copied_pages_are_paid_once(pinned, process, base):
     other = pinned.context.ioas_alloc()
     iova = pinned.context.ioas_alloc().copy(pinned, base, 0x1000)
     assert iova
@@ -126,7 +114,7 @@ def test_copied_pages_are_paid_once(pinned: Ioas, process: Process, base: int) -
 
 
 @rule("ioas.change_process.back")
-def test_there_and_back(pinned: Ioas, process: Process, mode: int) -> None:
+def test_there_and_back(pinned, process, mode):
     child = process.fork()
     as_seen_by(pinned.context, child).ioctl(CHANGE)
     pinned.context.ioctl(CHANGE)
@@ -136,8 +124,8 @@ def test_there_and_back(pinned: Ioas, process: Process, mode: int) -> None:
 
 @rule("ioas.change_process.old_process_gone")
 def test_device_keeps_the_pages_of_a_process_that_is_gone(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, process: Process
-) -> None:
+    iommufd, mock_device, ioas, memfd_buffer, process
+):
     child = process.fork()
     as_seen_by(iommufd, child).ioctl(
         "IOMMU_IOAS_MAP_FILE",
@@ -154,8 +142,8 @@ def test_device_keeps_the_pages_of_a_process_that_is_gone(
 
 @rule("ioas.change_process.uncounted")
 def test_what_was_pinned_with_ipc_lock_is_not_moved(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, process: Process
-) -> None:
+    iommufd, mock_device, ioas, memfd_buffer, process
+):
     assert mock_device.id
     ioas.map_file(memfd_buffer.fd, PAGES * 0x1000)
     child = process.fork()
@@ -166,9 +154,7 @@ def test_what_was_pinned_with_ipc_lock_is_not_moved(
 
 @rule("ioas.change_process.limit")
 @pytest.mark.parametrize("short", [False, True], ids=["enough", "one_short"])
-def test_other_process_must_be_allowed_as_much(
-    pinned: Ioas, process: Process, mode: int, *, short: bool
-) -> None:
+def test_other_process_must_be_allowed_as_much(pinned, process, mode, short):
     child = process.fork()
     # for a user, old and new pages count together
     limit_memlock(child, (PAGES if mode else 2 * PAGES) - short)
@@ -184,7 +170,7 @@ def test_other_process_must_be_allowed_as_much(
 
 
 @rule("ioas.change_process.limit_restored")
-def test_who_has_paid_is_paid_back(pinned: Ioas, process: Process) -> None:
+def test_who_has_paid_is_paid_back(pinned, process):
     child = process.fork()
     limit_memlock(child, 1)
     with raises_errno(ENOMEM):
@@ -195,9 +181,7 @@ def test_who_has_paid_is_paid_back(pinned: Ioas, process: Process) -> None:
 
 @rule("ioas.change_process.other_user")
 @pytest.mark.no_fail_nth("only root may have its calls fail")
-def test_pages_are_of_the_new_user(
-    iommufd: Context, without_ipc_lock: None, process: Process, memfd_buffer: Buffer
-) -> None:
+def test_pages_are_of_the_new_user(iommufd, without_ipc_lock, process, memfd_buffer):
     assert without_ipc_lock is None
     ioas = iommufd.ioas_alloc()
     iommufd.mock_device(ioas)
@@ -219,9 +203,7 @@ def test_pages_are_of_the_new_user(
 
 
 @rule("ioas.change_process.refused")
-def test_refused_change_keeps_the_pages(
-    pinned: Ioas, process: Process, mode: int, memfd_buffer: Buffer, buffers: Callable[..., Buffer]
-) -> None:
+def test_refused_change_keeps_the_pages(pinned, process, mode, memfd_buffer, buffers):
     iova = pinned.map(buffers(0x1000))
     child = process.fork()
     with raises_errno(EINVAL):

@@ -4,19 +4,11 @@
 from __future__ import annotations
 
 from errno import EFAULT, ENOENT
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 LAST = (1 << 64) - 1
 MOCK_PAGE = 2048
@@ -24,9 +16,7 @@ PLACE = 0x4000_0000
 
 
 @rule("ioas.copy.other_ioas")
-def test_copy_to_another_ioas(
-    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
-) -> None:
+def test_copy_to_another_ioas(mock_device, ioas, other_ioas, buffer):
     source = other_ioas.map(buffer)
     iova = ioas.copy(other_ioas, source, buffer.size)
     check_map(mock_device.hwpt, iova, buffer, buffer.size)
@@ -34,14 +24,7 @@ def test_copy_to_another_ioas(
 
 @rule("ioas.copy.same_ioas")
 @pytest.mark.parametrize("iova", [None, PLACE])
-def test_copy_within_an_ioas(
-    mock_device: MockDevice,
-    ioas: Ioas,
-    buffer: Buffer,
-    area: int,
-    page_size: int,
-    iova: int | None,
-) -> None:
+def test_copy_within_an_ioas(mock_device, ioas, buffer, area, page_size, iova):
     copied = ioas.copy(ioas, area, 2 * page_size, iova=iova)
     assert copied not in (area, 0)
     assert iova in (None, copied)
@@ -50,9 +33,7 @@ def test_copy_within_an_ioas(
 
 
 @rule("ioas.copy.outlives")
-def test_copy_outlives_its_source(
-    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
-) -> None:
+def test_copy_outlives_its_source(mock_device, ioas, other_ioas, buffer):
     source = other_ioas.map(buffer)
     iova = ioas.copy(other_ioas, source, buffer.size)
     other_ioas.destroy()
@@ -63,14 +44,7 @@ def test_copy_outlives_its_source(
 
 @rule("ioas.copy.part")
 @pytest.mark.parametrize(("first", "length"), [(0x1000, 0x1000), (0x800, 0x1000)])
-def test_part_of_an_area(
-    mock_device: MockDevice,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    first: int,
-    length: int,
-) -> None:
+def test_part_of_an_area(mock_device, ioas, other_ioas, buffer, first, length):
     source = other_ioas.map(buffer, 0x2000)
     iova = ioas.copy(other_ioas, source + first, length, iova=PLACE)
     check_map(mock_device.hwpt, iova, buffer.address + first, length)
@@ -78,14 +52,7 @@ def test_part_of_an_area(
 
 @rule("ioas.copy.several")
 @pytest.mark.parametrize("first", [0x800, 0x1000])
-def test_several_areas_at_once(
-    mock_device: MockDevice,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    page_size: int,
-    first: int,
-) -> None:
+def test_several_areas_at_once(mock_device, ioas, other_ioas, buffer, page_size, first):
     for number in range(4):
         va = buffer.address + number * page_size
         other_ioas.map(va, page_size, iova=PLACE + number * page_size)
@@ -95,9 +62,7 @@ def test_several_areas_at_once(
 
 
 @rule("ioas.copy.several_areas_stay_apart")
-def test_copies_of_several_areas_are_apart(
-    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, page_size: int
-) -> None:
+def test_copies_of_several_areas_are_apart(ioas, other_ioas, buffer, page_size):
     for number in (1, 2):
         other_ioas.map(buffer, page_size, iova=number * page_size)
     ioas.copy(other_ioas, page_size, 2 * page_size, iova=PLACE)
@@ -106,22 +71,20 @@ def test_copies_of_several_areas_are_apart(
 
 
 @rule("ioas.copy.bytes")
-def test_single_bytes(ioas: Ioas, other_ioas: Ioas, buffer: Buffer) -> None:
+def test_single_bytes(ioas, other_ioas, buffer):
     source = other_ioas.map(buffer, 0x1000)
     assert ioas.copy(other_ioas, source + 5, 1, iova=77) == 77
     assert ioas.unmap_all() == 1
 
 
 @rule("ioas.copy.automatic_offset")
-def test_automatic_iova_has_the_memorys_offset(
-    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, page_size: int
-) -> None:
+def test_automatic_iova_has_the_memorys_offset(ioas, other_ioas, buffer, page_size):
     source = other_ioas.map(buffer)
     assert ioas.copy(other_ioas, source + 0x1234, 0x100) % page_size == 0x234
 
 
 @rule("ioas.copy.allowed")
-def test_automatic_iova_is_allowed(ioas: Ioas, other_ioas: Ioas, buffer: Buffer) -> None:
+def test_automatic_iova_is_allowed(ioas, other_ioas, buffer):
     source = other_ioas.map(buffer)
     ioas.allow_iovas((PLACE, PLACE + buffer.size - 1))
     assert ioas.copy(other_ioas, source, buffer.size) == PLACE
@@ -129,9 +92,7 @@ def test_automatic_iova_is_allowed(ioas: Ioas, other_ioas: Ioas, buffer: Buffer)
 
 @rule("ioas.copy.syz")
 @pytest.mark.parametrize(("nth", "offset"), [(0, 0), (0, 0x800), (1, 0)])
-def test_source_by_number(
-    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, nth: int, offset: int
-) -> None:
+def test_source_by_number(ioas, other_ioas, buffer, nth, offset):
     for number in range(2):
         ioas.map(buffer.address + number * 0x1000, 0x1000, iova=PLACE + number * 0x1000)
     source = nth | offset << 32
@@ -142,62 +103,52 @@ def test_source_by_number(
 
 @rule("ioas.copy.flags")
 @pytest.mark.parametrize("bit", [3, 17, 31])
-def test_unknown_flag(
-    expected: Expectation, ioas: Ioas, area: int, page_size: int, bit: int
-) -> None:
+def test_unknown_flag(expected, ioas, area, page_size, bit):
     with expected:
         ioas.copy(ioas, area, page_size, flags=6 | 1 << bit)
 
 
 @rule("ioas.copy.largest")
 @pytest.mark.parametrize("field", ["length", "src_iova", "dst_iova"])
-def test_largest_numbers(
-    expected: Expectation, ioas: Ioas, area: int, page_size: int, field: str
-) -> None:
+def test_largest_numbers(expected, ioas, area, page_size, field):
     with expected:
         ioas.copy(ioas, area, **({"length": page_size, "flags": 6} | {field: LAST}))
 
 
 @rule("ioas.copy.protection")
 @pytest.mark.parametrize("flags", [0, 1], ids=["automatic", "fixed"])
-def test_neither_readable_nor_writeable(
-    expected: Expectation, ioas: Ioas, area: int, page_size: int, flags: int
-) -> None:
+def test_neither_readable_nor_writeable(expected, ioas, area, page_size, flags):
     with expected:
         ioas.copy(ioas, area, page_size, flags=flags)
 
 
 @rule("ioas.copy.source_id")
-def test_no_source(expected: Expectation, ioas: Ioas, no_ioas: int) -> None:
+def test_no_source(expected, ioas, no_ioas):
     with expected:
         ioas.copy(no_ioas, 0x1000, 0x1000)
 
 
 @rule("ioas.copy.destination_id")
-def test_no_destination(
-    expected: Expectation, ioas: Ioas, area: int, page_size: int, no_ioas: int
-) -> None:
+def test_no_destination(expected, ioas, area, page_size, no_ioas):
     with expected:
         ioas.copy(ioas, area, page_size, dst_ioas_id=no_ioas)
 
 
 @rule("ioas.copy.length_zero")
-def test_nothing_to_copy(expected: Expectation, ioas: Ioas, area: int) -> None:
+def test_nothing_to_copy(expected, ioas, area):
     with expected:
         ioas.copy(ioas, area, 0)
 
 
 @rule("ioas.copy.source_wraps")
 @pytest.mark.parametrize("length", [LAST - 1, LAST - 0xFF_FFFE], ids=hex)
-def test_source_wraps(expected: Expectation, ioas: Ioas, area: int, length: int) -> None:
+def test_source_wraps(expected, ioas, area, length):
     with expected:
         ioas.copy(ioas, area, length)
 
 
 @rule("ioas.copy.source_wraps")
-def test_source_wraps_at_the_end(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int
-) -> None:
+def test_source_wraps_at_the_end(expected, ioas, buffer, page_size):
     ioas.map(buffer, page_size, iova=LAST - page_size + 1)
     with expected:
         ioas.copy(ioas, LAST - MOCK_PAGE + 1, page_size)
@@ -205,18 +156,14 @@ def test_source_wraps_at_the_end(
 
 @rule("ioas.copy.not_mapped")
 @pytest.mark.parametrize(("first", "length"), [(0x4000, 0x1000), (-1, 2), (0x1FFF, 2)])
-def test_source_is_not_all_mapped(
-    expected: Expectation, ioas: Ioas, other_ioas: Ioas, area: int, first: int, length: int
-) -> None:
+def test_source_is_not_all_mapped(expected, ioas, other_ioas, area, first, length):
     with expected:
         other_ioas.copy(ioas, area + first, length)
     assert other_ioas.unmap_all() == 0
 
 
 @rule("ioas.copy.hole")
-def test_source_has_a_hole(
-    expected: Expectation, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
-) -> None:
+def test_source_has_a_hole(expected, ioas, other_ioas, buffer):
     ioas.map(buffer, 0x1000, iova=0x1000)
     ioas.map(buffer, 0x1000, iova=0x2001)
     with expected:
@@ -225,9 +172,7 @@ def test_source_has_a_hole(
 
 
 @rule("ioas.copy.sweep")
-def test_each_part_that_is_mapped_can_be_copied(
-    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, base: int
-) -> None:
+def test_each_part_that_is_mapped_can_be_copied(ioas, other_ioas, buffer, base):
     ioas.map(buffer, 0x1000, iova=base)
     for start in range(-511 * 5, 0x1200, 511):
         inside = 0 <= start <= 0x1000 - MOCK_PAGE
@@ -240,9 +185,7 @@ def test_each_part_that_is_mapped_can_be_copied(
 
 @rule("ioas.copy.occupied")
 @pytest.mark.parametrize("offset", [-1, 0, 1])
-def test_destination_meets_an_area(
-    expected: Expectation, ioas: Ioas, area: int, page_size: int, offset: int
-) -> None:
+def test_destination_meets_an_area(expected, ioas, area, page_size, offset):
     with expected:
         ioas.copy(ioas, area, 2 * page_size, iova=area + offset * page_size)
     assert ioas.unmap_all() == 2 * page_size
@@ -250,9 +193,7 @@ def test_destination_meets_an_area(
 
 @rule("ioas.copy.destination_wraps")
 @pytest.mark.parametrize("iova", [LAST - 1, LAST - 0xFFE], ids=hex)
-def test_destination_wraps(
-    expected: Expectation, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, iova: int
-) -> None:
+def test_destination_wraps(expected, ioas, other_ioas, buffer, iova):
     source = other_ioas.map(buffer)
     with expected:
         ioas.copy(other_ioas, source, 0x1000, iova=iova)
@@ -261,14 +202,8 @@ def test_destination_wraps(
 @rule("ioas.copy.aperture")
 @pytest.mark.parametrize("place", ["below", "above"])
 def test_destination_outside_the_aperture(
-    expected: Expectation,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    area: int,
-    page_size: int,
-    aperture: tuple[int, int],
-    place: str,
-) -> None:
+    expected, mock_device, ioas, area, page_size, aperture, place
+):
     assert mock_device.id
     iova = aperture[0] - page_size if place == "below" else aperture[1] + 1 - page_size
     with expected:
@@ -277,9 +212,7 @@ def test_destination_outside_the_aperture(
 
 @rule("ioas.copy.unaligned")
 @pytest.mark.parametrize("field", ["src_iova", "dst_iova", "length"])
-def test_unaligned_with_a_device(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, area: int, field: str
-) -> None:
+def test_unaligned_with_a_device(expected, mock_device, ioas, area, field):
     assert mock_device.id
     given = {"src_iova": area, "length": 0x1000, "dst_iova": PLACE}
     given[field] += MOCK_PAGE // 2
@@ -289,9 +222,7 @@ def test_unaligned_with_a_device(
 
 @rule("ioas.copy.readonly")
 @pytest.mark.parametrize("flags", [2, 6])
-def test_copy_of_readonly_memory_is_not_writeable(
-    expected: Expectation, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, flags: int
-) -> None:
+def test_copy_of_readonly_memory_is_not_writeable(expected, ioas, other_ioas, buffer, flags):
     source = other_ioas.map(buffer, flags=4)
     with expected:
         ioas.copy(other_ioas, source, 0x1000, flags=flags)
@@ -300,17 +231,13 @@ def test_copy_of_readonly_memory_is_not_writeable(
 
 @rule("ioas.copy.writeonly")
 @pytest.mark.parametrize("flags", [4, 6])
-def test_copy_of_writeonly_memory_may_be_readable(
-    ioas: Ioas, other_ioas: Ioas, buffer: Buffer, flags: int
-) -> None:
+def test_copy_of_writeonly_memory_may_be_readable(ioas, other_ioas, buffer, flags):
     source = other_ioas.map(buffer, flags=2)
     ioas.copy(other_ioas, source, 0x1000, flags=flags)
 
 
 @rule("ioas.copy.unpinnable")
-def test_with_a_device_memory_must_be_there(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, unmapped: int
-) -> None:
+def test_with_a_device_memory_must_be_there(expected, mock_device, ioas, other_ioas, unmapped):
     assert mock_device.id
     source = other_ioas.map(unmapped, 0x1000)
     with expected:
@@ -319,9 +246,7 @@ def test_with_a_device_memory_must_be_there(
 
 
 @rule("ioas.copy.several_unpinnable")
-def test_of_several_areas_one_cannot_be_pinned(
-    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, unmapped: int
-) -> None:
+def test_of_several_areas_one_cannot_be_pinned(mock_device, ioas, other_ioas, buffer, unmapped):
     assert mock_device.id
     other_ioas.map(buffer, 0x1000, iova=PLACE)
     other_ioas.map(unmapped, 0x1000, iova=PLACE + 0x1000)
@@ -332,15 +257,7 @@ def test_of_several_areas_one_cannot_be_pinned(
 
 
 @rule("ioas.copy.unwritable")
-def test_struct_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    area: int,
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-) -> None:
+def test_struct_cannot_be_written(expected, iommufd, ioas, other_ioas, area, readonly, uapi):
     size = uapi.sizeof("iommu_ioas_copy")
     fields = {"src_ioas_id": ioas.id, "dst_ioas_id": other_ioas.id, "src_iova": area}
     given = uapi.struct("iommu_ioas_copy", size=size, flags=6, length=0x2000, **fields)

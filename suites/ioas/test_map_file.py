@@ -12,12 +12,7 @@ from pytest_iommufd import rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.machine import Process
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
+    from pytest_iommufd.iommufd import Buffer
 
 LAST = (1 << 64) - 1
 MOCK_PAGE = 2048
@@ -34,9 +29,7 @@ def fd(memfd_buffer: Buffer) -> int:
 
 @rule("ioas.map_file.mapped")
 @pytest.mark.parametrize(("start", "length"), [(0, 0x1_0000), (0x800, 0x1000), (0xF800, 0x800)])
-def test_file_is_mapped(
-    mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, start: int, length: int
-) -> None:
+def test_file_is_mapped(mock_device, ioas, memfd_buffer, start, length):
     iova = ioas.map_file(memfd_buffer.fd, length, start=start)
     check_map(mock_device.hwpt, iova, memfd_buffer.address + start, length)
     assert ioas.unmap_all() == length
@@ -44,38 +37,32 @@ def test_file_is_mapped(
 
 
 @rule("ioas.map_file.fixed")
-def test_file_at_a_fixed_iova(mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer) -> None:
+def test_file_at_a_fixed_iova(mock_device, ioas, memfd_buffer):
     assert ioas.map_file(memfd_buffer.fd, 0x1000, iova=PLACE) == PLACE
     check_map(mock_device.hwpt, PLACE, memfd_buffer, 0x1000)
 
 
 @rule("ioas.map_file.automatic_offset")
 @pytest.mark.parametrize("start", [0, 1, 0x1801])
-def test_automatic_iova_has_the_files_offset(ioas: Ioas, fd: int, start: int) -> None:
+def test_automatic_iova_has_the_files_offset(ioas, fd, start):
     assert ioas.map_file(fd, 100, start=start) % 0x1000 == start % 0x1000
 
 
 @rule("ioas.map_file.closed")
-def test_file_may_be_closed(
-    mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, process: Process
-) -> None:
+def test_file_may_be_closed(mock_device, ioas, memfd_buffer, process):
     iova = ioas.map_file(memfd_buffer.fd, 0x1000)
     process.checked("close", memfd_buffer.fd)
     check_map(mock_device.hwpt, iova, memfd_buffer, 0x1000)
 
 
 @rule("ioas.map_file.later")
-def test_file_is_mapped_when_a_device_comes(
-    iommufd: Context, ioas: Ioas, memfd_buffer: Buffer, base: int
-) -> None:
+def test_file_is_mapped_when_a_device_comes(iommufd, ioas, memfd_buffer, base):
     ioas.map_file(memfd_buffer.fd, memfd_buffer.size, iova=base)
     check_map(iommufd.mock_device(ioas).hwpt, base, memfd_buffer, memfd_buffer.size)
 
 
 @rule("ioas.map_file.copy")
-def test_file_can_be_copied(
-    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, memfd_buffer: Buffer
-) -> None:
+def test_file_can_be_copied(mock_device, ioas, other_ioas, memfd_buffer):
     source = other_ioas.map_file(memfd_buffer.fd, 0x2000)
     iova = ioas.copy(other_ioas, source + 0x1000, 0x1000)
     check_map(mock_device.hwpt, iova, memfd_buffer.address + 0x1000, 0x1000)
@@ -83,79 +70,73 @@ def test_file_can_be_copied(
 
 @rule("ioas.map_file.flags")
 @pytest.mark.parametrize("bit", [3, 31])
-def test_unknown_flag(expected: Expectation, ioas: Ioas, fd: int, bit: int) -> None:
+def test_unknown_flag(expected, ioas, fd, bit):
     with expected:
         ioas.map_file(fd, 0x1000, flags=6 | 1 << bit)
 
 
 @rule("ioas.map_file.largest")
 @pytest.mark.parametrize("field", ["length", "iova"])
-def test_largest_numbers(expected: Expectation, ioas: Ioas, fd: int, field: str) -> None:
+def test_largest_numbers(expected, ioas, fd, field):
     with expected:
         ioas.map_file(fd, **({"length": 0x1000, "flags": 6} | {field: LAST}))
 
 
 @rule("ioas.map_file.protection")
 @pytest.mark.parametrize("flags", [0, 1], ids=["automatic", "fixed"])
-def test_neither_readable_nor_writeable(
-    expected: Expectation, ioas: Ioas, fd: int, flags: int
-) -> None:
+def test_neither_readable_nor_writeable(expected, ioas, fd, flags):
     with expected:
         ioas.map_file(fd, 0x1000, flags=flags)
 
 
 @rule("ioas.map_file.ioas_id")
-def test_no_ioas(expected: Expectation, ioas: Ioas, fd: int, no_ioas: int) -> None:
+def test_no_ioas(expected, ioas, fd, no_ioas):
     with expected:
         ioas.map_file(fd, 0x1000, ioas_id=no_ioas)
 
 
 @rule("ioas.map_file.length_zero")
 @pytest.mark.parametrize("start", [0, LAST])
-def test_nothing_to_map(expected: Expectation, ioas: Ioas, fd: int, start: int) -> None:
+def test_nothing_to_map(expected, ioas, fd, start):
     with expected:
         ioas.map_file(fd, 0, start=start)
 
 
 @rule("ioas.map_file.length_huge")
-def test_length_cannot_be_rounded_to_pages(expected: Expectation, ioas: Ioas, fd: int) -> None:
+def test_length_cannot_be_rounded_to_pages(expected, ioas, fd):
     with expected:
         ioas.map_file(fd, LAST - 1)
 
 
 @rule("ioas.map_file.start_wraps")
 @pytest.mark.parametrize(("start", "length"), [(LAST - 0xFFE, 0x1000), (3, LAST - 1)])
-def test_start_wraps(expected: Expectation, ioas: Ioas, fd: int, start: int, length: int) -> None:
+def test_start_wraps(expected, ioas, fd, start, length):
     with expected:
         ioas.map_file(fd, length, start=start)
 
 
 @rule("ioas.map_file.fd")
 @pytest.mark.parametrize("number", [-1, 900])
-def test_no_file(expected: Expectation, ioas: Ioas, number: int) -> None:
+def test_no_file(expected, ioas, number):
     with expected:
         ioas.map_file(number, 0x1000)
 
 
 @rule("ioas.map_file.path")
-def test_file_opened_as_a_path(
-    expected: Expectation, ioas: Ioas, fd: int, process: Process
-) -> None:
+def test_file_opened_as_a_path(expected, ioas, fd, process):
     with expected:
         ioas.map_file(process.open(f"/proc/self/fd/{fd}", O_PATH), 0x1000)
 
 
 @rule("ioas.map_file.lazy")
 @pytest.mark.parametrize("path", NO_MEMFD)
-def test_without_a_device_any_file_is_taken(ioas: Ioas, process: Process, path: str) -> None:
+def test_without_a_device_any_file_is_taken(ioas, process, path):
     ioas.map_file(process.open(path, os.O_RDONLY), 0x1000, start=1 << 40)
 
 
 @rule("ioas.map_file.no_memfd")
 @pytest.mark.parametrize("path", NO_MEMFD)
-def test_with_a_device_it_must_be_a_memfd(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, process: Process, path: str
-) -> None:
+def test_with_a_device_it_must_be_a_memfd(expected, mock_device, ioas, process, path):
     assert mock_device.id
     with expected:
         ioas.map_file(process.open(path, os.O_RDONLY), 0x1000)
@@ -163,9 +144,7 @@ def test_with_a_device_it_must_be_a_memfd(
 
 
 @rule("ioas.map_file.no_memfd_later")
-def test_device_does_not_come_where_there_is_no_memfd(
-    expected: Expectation, iommufd: Context, ioas: Ioas, process: Process, base: int
-) -> None:
+def test_device_does_not_come_where_there_is_no_memfd(expected, iommufd, ioas, process, base):
     ioas.map_file(process.open("/dev/null"), 0x1000, iova=base)
     with expected:
         iommufd.mock_device(ioas)
@@ -175,9 +154,7 @@ def test_device_does_not_come_where_there_is_no_memfd(
 @pytest.mark.parametrize(
     ("start", "length"), [(0x1_0000, 0x1000), (0xF000, 0x2000), (1 << 63, 0x800)]
 )
-def test_with_a_device_the_file_must_be_that_long(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, fd: int, start: int, length: int
-) -> None:
+def test_with_a_device_the_file_must_be_that_long(expected, mock_device, ioas, fd, start, length):
     assert mock_device.id
     with expected:
         ioas.map_file(fd, length, start=start)
@@ -185,13 +162,7 @@ def test_with_a_device_the_file_must_be_that_long(
 
 
 @rule("ioas.map_file.truncated")
-def test_file_was_truncated(
-    expected: Expectation,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    buffers: Callable[..., Buffer],
-    process: Process,
-) -> None:
+def test_file_was_truncated(expected, mock_device, ioas, buffers, process):
     assert mock_device.id
     memory = buffers(0x4000, kind="memfd")
     process.checked("ftruncate", memory.fd, 0)
@@ -201,9 +172,7 @@ def test_file_was_truncated(
 
 @rule("ioas.map_file.unaligned")
 @pytest.mark.parametrize("field", ["start", "length", "iova"])
-def test_unaligned_with_a_device(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, fd: int, field: str
-) -> None:
+def test_unaligned_with_a_device(expected, mock_device, ioas, fd, field):
     assert mock_device.id
     given = {"start": 0, "length": 0x1000, "iova": PLACE}
     given[field] += MOCK_PAGE // 2
@@ -212,15 +181,13 @@ def test_unaligned_with_a_device(
 
 
 @rule("ioas.map_file.occupied")
-def test_fixed_iova_meets_an_area(
-    expected: Expectation, ioas: Ioas, fd: int, area: int, page_size: int
-) -> None:
+def test_fixed_iova_meets_an_area(expected, ioas, fd, area, page_size):
     with expected:
         ioas.map_file(fd, page_size, iova=area + page_size)
 
 
 @rule("ioas.map_file.read_only_fd")
-def test_descriptor_may_be_read_only(ioas: Ioas, memfd_buffer: Buffer, process: Process) -> None:
+def test_descriptor_may_be_read_only(ioas, memfd_buffer, process):
     fd = process.open(f"/proc/self/fd/{memfd_buffer.fd}", os.O_RDONLY)
     iova = ioas.map_file(fd, 0x1000)
     ioas.create_access().write(iova, b"changed")
@@ -228,7 +195,7 @@ def test_descriptor_may_be_read_only(ioas: Ioas, memfd_buffer: Buffer, process: 
 
 
 @rule("ioas.map_file.sealed")
-def test_file_may_be_sealed(ioas: Ioas, process: Process) -> None:
+def test_file_may_be_sealed(ioas, process):
     process.write(process.arena, b"sealed\0")
     fd = process.checked("memfd_create", process.arena, 2)
     process.checked("ftruncate", fd, 0x1000)
@@ -240,14 +207,7 @@ def test_file_may_be_sealed(ioas: Ioas, process: Process) -> None:
 
 
 @rule("ioas.map_file.unwritable")
-def test_struct_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    ioas: Ioas,
-    fd: int,
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-) -> None:
+def test_struct_cannot_be_written(expected, iommufd, ioas, fd, readonly, uapi):
     size = uapi.sizeof("iommu_ioas_map_file")
     given = uapi.struct(
         "iommu_ioas_map_file", size=size, flags=6, ioas_id=ioas.id, fd=fd, length=0x1000

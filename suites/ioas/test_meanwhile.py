@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from pytest_iommufd.iommufd import Ioas, MockDevice
     from pytest_iommufd.iommufd.uffd import FaultingPage
-    from pytest_iommufd.rules.expectation import Expectation
 
 LAST = (1 << 64) - 1
 PLACE = 0x4000_0000
@@ -44,28 +43,26 @@ def while_mapping(
 
 
 @rule("ioas.unmap.being_mapped")
-def test_unmap(expected: Expectation, while_mapping: Callable[..., list[int]], ioas: Ioas) -> None:
+def test_unmap(expected, while_mapping, ioas):
     ranges = ({"iova": PLACE, "length": 0x1000}, {"iova": 0, "length": LAST})
     requests = [("IOMMU_IOAS_UNMAP", {"ioas_id": ioas} | part) for part in ranges]
     assert while_mapping(*requests) == [errno_number(expected.result)] * 2
 
 
 @rule("ioas.map.being_mapped")
-def test_map(expected: Expectation, while_mapping: Callable[..., list[int]], ioas: Ioas) -> None:
+def test_map(expected, while_mapping, ioas):
     fields = {"ioas_id": ioas, "flags": 7, "length": 0x1000, "iova": PLACE}
     assert while_mapping(("IOMMU_IOAS_MAP", fields)) == [errno_number(expected.result)]
 
 
 @rule("ioas.copy.being_mapped")
-def test_copy(
-    expected: Expectation, while_mapping: Callable[..., list[int]], ioas: Ioas, other_ioas: Ioas
-) -> None:
+def test_copy(expected, while_mapping, ioas, other_ioas):
     fields: dict[str, Any] = {"src_ioas_id": ioas, "dst_ioas_id": other_ioas, "flags": 6}
     fields |= {"src_iova": PLACE, "length": 0x1000}
     assert while_mapping(("IOMMU_IOAS_COPY", fields)) == [errno_number(expected.result)]
 
 
 @rule("ioas.change_process.being_mapped")
-def test_change_process(expected: Expectation, while_mapping: Callable[..., list[int]]) -> None:
+def test_change_process(expected, while_mapping):
     assert errno_number(expected.result) == EBUSY
     assert while_mapping(("IOMMU_IOAS_CHANGE_PROCESS", {})) == [EBUSY]

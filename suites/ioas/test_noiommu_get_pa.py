@@ -15,10 +15,7 @@ from pytest_iommufd.iommufd.accounting import drop_capability
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Ioas
     from pytest_iommufd.iommufd.leaks import Ledger
-    from pytest_iommufd.machine import Process
-    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
 CAP_SYS_RAWIO = 17
@@ -51,9 +48,7 @@ def get_pa(iommufd: Context) -> Callable[..., None]:
 
 
 @rule("ioas.noiommu_get_pa.privilege")
-def test_without_the_privilege(
-    expected: Expectation, get_pa: Callable[..., None], process: Process
-) -> None:
+def test_without_the_privilege(expected, get_pa, process):
     drop_capability(process, CAP_SYS_RAWIO)
     for fields in ({}, {"flags": 1}, {"length": 0}):
         with expected:
@@ -62,36 +57,34 @@ def test_without_the_privilege(
 
 @rule("ioas.noiommu_get_pa.reserved")
 @pytest.mark.parametrize("field", ["flags", "__reserved"])
-def test_reserved_field(expected: Expectation, get_pa: Callable[..., None], field: str) -> None:
+def test_reserved_field(expected, get_pa, field):
     for bit in (0, 31):
         with expected:
             get_pa(length=0, **{field: 1 << bit})
 
 
 @rule("ioas.noiommu_get_pa.length_zero")
-def test_length_zero(expected: Expectation, get_pa: Callable[..., None]) -> None:
+def test_length_zero(expected, get_pa):
     for iova in (0, MAX):
         with expected:
             get_pa(length=0, iova=iova)
 
 
 @rule("ioas.noiommu_get_pa.iova_huge")
-def test_largest_iova(expected: Expectation, get_pa: Callable[..., None], ioas: Ioas) -> None:
+def test_largest_iova(expected, get_pa, ioas):
     for target in (NO_IOAS, ioas):
         with expected:
             get_pa(target, iova=MAX)
 
 
 @rule("ioas.noiommu_get_pa.no_ioas")
-def test_no_ioas(expected: Expectation, get_pa: Callable[..., None], no_ioas: int) -> None:
+def test_no_ioas(expected, get_pa, no_ioas):
     with expected:
         get_pa(no_ioas)
 
 
 @rule("ioas.noiommu_get_pa.unmapped")
-def test_nothing_is_mapped(
-    expected: Expectation, get_pa: Callable[..., None], ioas: Ioas, area: int, page_size: int
-) -> None:
+def test_nothing_is_mapped(expected, get_pa, ioas, area, page_size):
     for iova in (area - 1, area + 2 * page_size, MAX - 1):
         with expected:
             get_pa(ioas, iova=iova)
@@ -99,15 +92,7 @@ def test_nothing_is_mapped(
 
 @rule("ioas.noiommu_get_pa.with_iommu")
 @pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
-def test_mapped_for_a_device_with_an_iommu(
-    expected: Expectation,
-    get_pa: Callable[..., None],
-    ioas: Ioas,
-    area: int,
-    request: pytest.FixtureRequest,
-    *,
-    device: bool,
-) -> None:
+def test_mapped_for_a_device_with_an_iommu(expected, get_pa, ioas, area, request, device):
     if device:
         request.getfixturevalue("mock_device")
     with expected:
@@ -115,14 +100,7 @@ def test_mapped_for_a_device_with_an_iommu(
 
 
 @rule("ioas.noiommu_get_pa.revoked")
-def test_dmabuf_that_was_taken_away(
-    expected: Expectation,
-    get_pa: Callable[..., None],
-    ioas: Ioas,
-    dmabuf: Callable[[int], int],
-    base: int,
-    page_size: int,
-) -> None:
+def test_dmabuf_that_was_taken_away(expected, get_pa, ioas, dmabuf, base, page_size):
     fd = dmabuf(page_size)
     ioas.map_file(fd, page_size, iova=base)
     ioas.context.test("dmabuf_revoke", dmabuf_revoke={"dmabuf_fd": fd, "revoked": 1})
@@ -135,9 +113,7 @@ def test_dmabuf_that_was_taken_away(
 
 @rule("ioas.noiommu_get_pa.not_built")
 @pytest.mark.usefixtures("mock_device")
-def test_not_built(
-    expected: Expectation, get_pa: Callable[..., None], ioas: Ioas, area: int
-) -> None:
+def test_not_built(expected, get_pa, ioas, area):
     right: dict[str, Any] = {"ioas": ioas, "iova": area, "length": 0x1000}
     wrongs = {"flags": 1, "__reserved": 1, "length": 0, "iova": MAX, "ioas": NO_IOAS}
     for wrong in ({}, *({field: value} for field, value in wrongs.items())):

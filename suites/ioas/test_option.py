@@ -14,8 +14,7 @@ from pytest_iommufd.iommufd.checks import check_map
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Context
     from pytest_iommufd.uapi import Uapi
 
 MOCK_PAGE = 2048
@@ -37,34 +36,32 @@ def rlimit_mode(iommufd: Context, uapi: Uapi) -> Callable[..., int]:
 @rule("ioas.option.reserved")
 @OPS
 @pytest.mark.parametrize("option", [0, 9])
-def test_reserved_field(expected: Expectation, iommufd: Context, option: int, op: int) -> None:
+def test_reserved_field(expected, iommufd, option, op):
     with expected:
         iommufd.ioctl("IOMMU_OPTION", option_id=option, op=op, __reserved=1)
 
 
 @rule("ioas.option.option_id")
 @OPS
-def test_unknown_option(expected: Expectation, iommufd: Context, ioas: Ioas, op: int) -> None:
+def test_unknown_option(expected, iommufd, ioas, op):
     with expected:
         iommufd.ioctl("IOMMU_OPTION", option_id=2, op=op, object_id=ioas)
 
 
 @rule("ioas.option.rlimit_mode.default")
-def test_rlimit_mode_is_0_at_first(rlimit_mode: Callable[..., int]) -> None:
+def test_rlimit_mode_is_0_at_first(rlimit_mode):
     assert rlimit_mode() == 0
 
 
 @rule("ioas.option.rlimit_mode.set")
-def test_rlimit_mode_is_what_was_set(rlimit_mode: Callable[..., int]) -> None:
+def test_rlimit_mode_is_what_was_set(rlimit_mode):
     for value in (1, 1, 0, 0, 1):
         assert rlimit_mode(value) == value
         assert rlimit_mode() == value
 
 
 @rule("ioas.option.rlimit_mode.own")
-def test_rlimit_mode_is_the_contexts_own(
-    rlimit_mode: Callable[..., int], ioas: Ioas, iommufd: Context
-) -> None:
+def test_rlimit_mode_is_the_contexts_own(rlimit_mode, ioas, iommufd):
     assert ioas.context is iommufd
     other = type(iommufd)(iommufd.process, iommufd.uapi)
     other.ioctl("IOMMU_OPTION", option_id=0, op=0, val64=1)
@@ -74,9 +71,7 @@ def test_rlimit_mode_is_the_contexts_own(
 
 @rule("ioas.option.rlimit_mode.value")
 @pytest.mark.parametrize("value", [2, 1 << 32])
-def test_rlimit_mode_has_two_values(
-    expected: Expectation, rlimit_mode: Callable[..., int], value: int
-) -> None:
+def test_rlimit_mode_has_two_values(expected, rlimit_mode, value):
     rlimit_mode(1)
     with expected:
         rlimit_mode(value)
@@ -85,9 +80,7 @@ def test_rlimit_mode_has_two_values(
 
 @rule("ioas.option.rlimit_mode.op")
 @pytest.mark.parametrize("op", [2, 0xFFFF])
-def test_rlimit_mode_with_an_unknown_op(
-    expected: Expectation, rlimit_mode: Callable[..., int], op: int
-) -> None:
+def test_rlimit_mode_with_an_unknown_op(expected, rlimit_mode, op):
     with expected:
         rlimit_mode(op=op)
 
@@ -95,15 +88,7 @@ def test_rlimit_mode_with_an_unknown_op(
 @rule("ioas.option.rlimit_mode.object_id")
 @pytest.mark.parametrize("value", [None, 0])
 @pytest.mark.parametrize("privileged", [False, True])
-def test_rlimit_mode_is_of_no_object(
-    expected: Expectation,
-    request: pytest.FixtureRequest,
-    rlimit_mode: Callable[..., int],
-    ioas: Ioas,
-    value: int | None,
-    *,
-    privileged: bool,
-) -> None:
+def test_rlimit_mode_is_of_no_object(expected, request, rlimit_mode, ioas, value, privileged):
     if not privileged:
         request.getfixturevalue("without_sys_resource")
     with expected:
@@ -112,9 +97,7 @@ def test_rlimit_mode_is_of_no_object(
 
 @rule("ioas.option.rlimit_mode.busy")
 @pytest.mark.parametrize("value", [0, 2])
-def test_rlimit_mode_is_set_before_anything_is_made(
-    expected: Expectation, rlimit_mode: Callable[..., int], ioas: Ioas, value: int
-) -> None:
+def test_rlimit_mode_is_set_before_anything_is_made(expected, rlimit_mode, ioas, value):
     with expected:
         rlimit_mode(value)
     assert rlimit_mode() == 0
@@ -126,14 +109,7 @@ def test_rlimit_mode_is_set_before_anything_is_made(
 @pytest.mark.parametrize("value", [0, 2])
 @pytest.mark.parametrize("busy", [False, True])
 @pytest.mark.usefixtures("without_sys_resource")
-def test_rlimit_mode_needs_a_capability(
-    expected: Expectation,
-    iommufd: Context,
-    rlimit_mode: Callable[..., int],
-    value: int,
-    *,
-    busy: bool,
-) -> None:
+def test_rlimit_mode_needs_a_capability(expected, iommufd, rlimit_mode, value, busy):
     if busy:
         iommufd.ioas_alloc()
     with expected:
@@ -142,20 +118,13 @@ def test_rlimit_mode_needs_a_capability(
 
 @rule("ioas.option.rlimit_mode.get_needs_nothing")
 @pytest.mark.usefixtures("without_sys_resource", "ioas")
-def test_rlimit_mode_may_be_read_by_anyone(rlimit_mode: Callable[..., int]) -> None:
+def test_rlimit_mode_may_be_read_by_anyone(rlimit_mode):
     assert rlimit_mode() == 0
 
 
 @rule("ioas.option.rlimit_mode.unwritable")
 @pytest.mark.parametrize("op", [0, 1], ids=["set", "get"])
-def test_rlimit_mode_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    rlimit_mode: Callable[..., int],
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-    op: int,
-) -> None:
+def test_rlimit_mode_cannot_be_written(expected, iommufd, rlimit_mode, readonly, uapi, op):
     given = uapi.struct("iommu_option", size=uapi.sizeof("iommu_option"), op=op, val64=1)
     with expected:
         iommufd.ioctl_pointer("IOMMU_OPTION", readonly(bytes(given)))
@@ -163,12 +132,12 @@ def test_rlimit_mode_cannot_be_written(
 
 
 @rule("ioas.option.huge_pages.default")
-def test_huge_pages_are_1_at_first(ioas: Ioas) -> None:
+def test_huge_pages_are_1_at_first(ioas):
     assert ioas.huge_pages() == 1
 
 
 @rule("ioas.option.huge_pages.set")
-def test_huge_pages_are_what_was_set(ioas: Ioas, other_ioas: Ioas) -> None:
+def test_huge_pages_are_what_was_set(ioas, other_ioas):
     for value in (0, 0, 1, 1, 0):
         ioas.huge_pages(value)
         assert ioas.huge_pages() == value
@@ -177,7 +146,7 @@ def test_huge_pages_are_what_was_set(ioas: Ioas, other_ioas: Ioas) -> None:
 
 @rule("ioas.option.huge_pages.value")
 @pytest.mark.parametrize("value", [2, 1 << 32])
-def test_huge_pages_have_two_values(expected: Expectation, ioas: Ioas, value: int) -> None:
+def test_huge_pages_have_two_values(expected, ioas, value):
     with expected:
         ioas.huge_pages(value)
     assert ioas.huge_pages() == 1
@@ -185,22 +154,20 @@ def test_huge_pages_have_two_values(expected: Expectation, ioas: Ioas, value: in
 
 @rule("ioas.option.huge_pages.op")
 @pytest.mark.parametrize("op", [2, 0xFFFF])
-def test_huge_pages_with_an_unknown_op(expected: Expectation, ioas: Ioas, op: int) -> None:
+def test_huge_pages_with_an_unknown_op(expected, ioas, op):
     with expected:
         ioas.huge_pages(op=op)
 
 
 @rule("ioas.option.huge_pages.object_id")
 @pytest.mark.parametrize("op", [0, 1, 2])
-def test_huge_pages_of_no_ioas(expected: Expectation, ioas: Ioas, no_ioas: int, op: int) -> None:
+def test_huge_pages_of_no_ioas(expected, ioas, no_ioas, op):
     with expected:
         ioas.huge_pages(op=op, object_id=no_ioas)
 
 
 @rule("ioas.option.huge_pages.device")
-def test_huge_pages_may_be_off_before_anything_is_pinned(
-    mock_device: MockDevice, ioas: Ioas, buffer: Buffer, page_size: int
-) -> None:
+def test_huge_pages_may_be_off_before_anything_is_pinned(mock_device, ioas, buffer, page_size):
     ioas.huge_pages(0)
     assert ioas.alignment() == page_size
     iova = ioas.map(buffer)
@@ -210,9 +177,7 @@ def test_huge_pages_may_be_off_before_anything_is_pinned(
 
 
 @rule("ioas.option.huge_pages.pinned")
-def test_huge_pages_stay_on_when_something_is_pinned(
-    expected: Expectation, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
-) -> None:
+def test_huge_pages_stay_on_when_something_is_pinned(expected, mock_device, ioas, buffer):
     assert mock_device.id
     ioas.map(buffer)
     with expected:
@@ -222,7 +187,7 @@ def test_huge_pages_stay_on_when_something_is_pinned(
 
 
 @rule("ioas.option.huge_pages.mapped")
-def test_huge_pages_may_be_off_with_areas(ioas: Ioas, buffer: Buffer) -> None:
+def test_huge_pages_may_be_off_with_areas(ioas, buffer):
     ioas.map(buffer, iova=0x1000)
     ioas.huge_pages(0)
     assert ioas.huge_pages() == 0
@@ -230,9 +195,7 @@ def test_huge_pages_may_be_off_with_areas(ioas: Ioas, buffer: Buffer) -> None:
 
 @rule("ioas.option.huge_pages.unaligned_area")
 @pytest.mark.parametrize("what", ["iova", "length", "memory"])
-def test_huge_pages_stay_on_with_an_unaligned_area(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int, what: str
-) -> None:
+def test_huge_pages_stay_on_with_an_unaligned_area(expected, ioas, buffer, page_size, what):
     iova = page_size + MOCK_PAGE * (what == "iova")
     length = page_size - MOCK_PAGE * (what == "length")
     ioas.map(buffer.address + MOCK_PAGE * (what == "memory"), length, iova=iova)
@@ -245,9 +208,7 @@ def test_huge_pages_stay_on_with_an_unaligned_area(
 
 @rule("ioas.option.huge_pages.then_unaligned")
 @pytest.mark.parametrize("what", ["iova", "length", "memory"])
-def test_without_huge_pages_areas_are_of_pages(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int, what: str
-) -> None:
+def test_without_huge_pages_areas_are_of_pages(expected, ioas, buffer, page_size, what):
     ioas.huge_pages(0)
     iova = page_size + MOCK_PAGE * (what == "iova")
     length = page_size - MOCK_PAGE * (what == "length")
@@ -256,9 +217,7 @@ def test_without_huge_pages_areas_are_of_pages(
 
 
 @rule("ioas.option.huge_pages.device_later")
-def test_device_does_not_lessen_the_alignment(
-    iommufd: Context, ioas: Ioas, buffer: Buffer, page_size: int, base: int
-) -> None:
+def test_device_does_not_lessen_the_alignment(iommufd, ioas, buffer, page_size, base):
     ioas.huge_pages(0)
     device = iommufd.mock_device(ioas)
     with raises_errno(EINVAL):
@@ -268,13 +227,7 @@ def test_device_does_not_lessen_the_alignment(
 
 
 @rule("ioas.option.huge_pages.unwritable")
-def test_huge_pages_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    ioas: Ioas,
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-) -> None:
+def test_huge_pages_cannot_be_written(expected, iommufd, ioas, readonly, uapi):
     given = uapi.struct(
         "iommu_option",
         size=uapi.sizeof("iommu_option"),

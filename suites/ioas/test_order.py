@@ -19,7 +19,6 @@ from pytest_iommufd.uapi import errno_number
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Buffer, Context, Ioas
-    from pytest_iommufd.rules.expectation import Expectation
 
 CATALOGUE = Catalogue.load(Path(__file__).with_name(FILE))
 LAST = (1 << 64) - 1
@@ -136,16 +135,7 @@ def unpinnable_area(other_ioas: Ioas, unmapped: int) -> int:
 
 @pytest.mark.usefixtures("mock_device")
 @pytest.mark.parametrize(("ioctl", "rung"), ALL)
-def test_order(
-    expected: Expectation,
-    request: pytest.FixtureRequest,
-    iommufd: Context,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    ioctl: str,
-    rung: str,
-) -> None:
+def test_order(expected, request, iommufd, ioas, other_ioas, buffer, ioctl, rung):
     ioas.map(buffer, 0x1000, iova=OCCUPIED)
     other_ioas.map(buffer, 0x1000, iova=PLACE)
     name, wrong = f"ioas.order.{ioctl}", WRONG[ioctl]

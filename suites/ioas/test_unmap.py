@@ -14,9 +14,7 @@ from pytest_iommufd.iommufd.checks import check_map, check_refs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
+    from pytest_iommufd.iommufd import Buffer, Ioas, MockDevice
 
 LAST = (1 << 64) - 1
 WITH_DEVICE = pytest.mark.parametrize("devices", [0, 2])
@@ -38,9 +36,7 @@ def areas(ioas: Ioas, buffer: Buffer, base: int, page_size: int) -> int:
 
 @rule("ioas.unmap.whole")
 @WITH_DEVICE
-def test_unmapped_is_gone(
-    attached: list[MockDevice], ioas: Ioas, buffer: Buffer, area: int, page_size: int
-) -> None:
+def test_unmapped_is_gone(attached, ioas, buffer, area, page_size):
     assert ioas.unmap(area, 2 * page_size) == 2 * page_size
     for device in attached:
         with raises_errno(EINVAL):
@@ -51,18 +47,14 @@ def test_unmapped_is_gone(
 
 @rule("ioas.unmap.superset")
 @WITH_DEVICE
-def test_range_may_be_larger_than_what_is_mapped(
-    attached: list[MockDevice], ioas: Ioas, areas: int, page_size: int
-) -> None:
+def test_range_may_be_larger_than_what_is_mapped(attached, ioas, areas, page_size):
     assert ioas.unmap(areas - page_size, 10 * page_size) == 4 * page_size
     assert ioas.unmap_all() == 0 * len(attached)
 
 
 @rule("ioas.unmap.contained")
 @WITH_DEVICE
-def test_only_areas_in_the_range_go(
-    attached: list[MockDevice], ioas: Ioas, buffer: Buffer, areas: int, page_size: int
-) -> None:
+def test_only_areas_in_the_range_go(attached, ioas, buffer, areas, page_size):
     assert ioas.unmap(areas + page_size, 5 * page_size) == 2 * page_size
     for device in attached:
         check_map(device.hwpt, areas, buffer, page_size)
@@ -73,15 +65,7 @@ def test_only_areas_in_the_range_go(
 @rule("ioas.unmap.nothing")
 @pytest.mark.parametrize(("first", "pages"), [(-1, 1), (2, 8)])
 @WITH_DEVICE
-def test_nothing_is_mapped_there(
-    expected: Expectation,
-    attached: list[MockDevice],
-    ioas: Ioas,
-    area: int,
-    page_size: int,
-    first: int,
-    pages: int,
-) -> None:
+def test_nothing_is_mapped_there(expected, attached, ioas, area, page_size, first, pages):
     with expected:
         ioas.unmap(area + first * page_size, pages * page_size)
     assert ioas.unmap_all() == 2 * page_size
@@ -90,13 +74,13 @@ def test_nothing_is_mapped_there(
 
 @rule("ioas.unmap.nothing_at_all")
 @pytest.mark.parametrize("iova", [0, LAST - 0x1000], ids=hex)
-def test_empty_ioas(expected: Expectation, ioas: Ioas, iova: int) -> None:
+def test_empty_ioas(expected, ioas, iova):
     with expected:
         ioas.unmap(iova, 0x1000)
 
 
 @rule("ioas.unmap.twice")
-def test_unmapped_twice(expected: Expectation, ioas: Ioas, area: int, page_size: int) -> None:
+def test_unmapped_twice(expected, ioas, area, page_size):
     ioas.unmap(area, 2 * page_size)
     with expected:
         ioas.unmap(area, 2 * page_size)
@@ -108,16 +92,7 @@ def test_unmapped_twice(expected: Expectation, ioas: Ioas, area: int, page_size:
     [(0, 0x1FFF), (1, 0x1FFF), (0x800, 0x800)],
 )
 @WITH_DEVICE
-def test_area_is_not_split(
-    expected: Expectation,
-    attached: list[MockDevice],
-    ioas: Ioas,
-    buffer: Buffer,
-    area: int,
-    page_size: int,
-    first: int,
-    length: int,
-) -> None:
+def test_area_is_not_split(expected, attached, ioas, buffer, area, page_size, first, length):
     with expected:
         ioas.unmap(area + first, length)
     for device in attached:
@@ -127,9 +102,7 @@ def test_area_is_not_split(
 
 @rule("ioas.unmap.splits_later")
 @pytest.mark.parametrize("length", [0x2001, 0x2FFF])
-def test_what_was_before_the_split_is_gone(
-    expected: Expectation, ioas: Ioas, areas: int, page_size: int, length: int
-) -> None:
+def test_what_was_before_the_split_is_gone(expected, ioas, areas, page_size, length):
     with expected:
         ioas.unmap(areas, length)
     assert expected.error
@@ -142,34 +115,34 @@ def test_what_was_before_the_split_is_gone(
 
 @rule("ioas.unmap.length_zero")
 @pytest.mark.parametrize("iova", [0, LAST - 1], ids=hex)
-def test_nothing_to_unmap(expected: Expectation, ioas: Ioas, iova: int) -> None:
+def test_nothing_to_unmap(expected, ioas, iova):
     with expected:
         ioas.unmap(iova, 0)
 
 
 @rule("ioas.unmap.extremes")
 @pytest.mark.parametrize(("iova", "length"), [(LAST, 1), (LAST, 0), (LAST, LAST), (1, LAST)])
-def test_largest_numbers(expected: Expectation, ioas: Ioas, iova: int, length: int) -> None:
+def test_largest_numbers(expected, ioas, iova, length):
     with expected:
         ioas.unmap(iova, length)
 
 
 @rule("ioas.unmap.wraps")
 @pytest.mark.parametrize(("iova", "length"), [(LAST - 1, 3), (1 << 63, LAST - 1), (2, LAST - 0)])
-def test_range_wraps(expected: Expectation, ioas: Ioas, iova: int, length: int) -> None:
+def test_range_wraps(expected, ioas, iova, length):
     with expected:
         ioas.unmap(iova, length)
 
 
 @rule("ioas.unmap.to_the_end")
-def test_last_byte_can_be_unmapped(ioas: Ioas, buffer: Buffer, page_size: int) -> None:
+def test_last_byte_can_be_unmapped(ioas, buffer, page_size):
     iova = ioas.map(buffer, page_size, iova=LAST - page_size + 1)
     assert ioas.unmap(iova, page_size) == page_size
 
 
 @rule("ioas.unmap.all")
 @WITH_DEVICE
-def test_all(attached: list[MockDevice], ioas: Ioas, areas: int, page_size: int) -> None:
+def test_all(attached, ioas, areas, page_size):
     assert ioas.unmap_all() == 4 * page_size
     with raises_errno(ENOENT):
         ioas.unmap(areas, page_size)
@@ -177,27 +150,19 @@ def test_all(attached: list[MockDevice], ioas: Ioas, areas: int, page_size: int)
 
 
 @rule("ioas.unmap.all_of_nothing")
-def test_all_of_an_empty_ioas(ioas: Ioas) -> None:
+def test_all_of_an_empty_ioas(ioas):
     assert ioas.unmap_all() == 0
     assert ioas.unmap_all() == 0
 
 
 @rule("ioas.unmap.ioas_id")
-def test_no_ioas(expected: Expectation, ioas: Ioas, no_ioas: int) -> None:
+def test_no_ioas(expected, ioas, no_ioas):
     with expected:
         ioas.unmap(0, LAST, ioas_id=no_ioas)
 
 
 @rule("ioas.unmap.unwritable")
-def test_struct_cannot_be_written(
-    expected: Expectation,
-    iommufd: Context,
-    ioas: Ioas,
-    area: int,
-    page_size: int,
-    readonly: Callable[[bytes], int],
-    uapi: Uapi,
-) -> None:
+def test_struct_cannot_be_written(expected, iommufd, ioas, area, page_size, readonly, uapi):
     size = uapi.sizeof("iommu_ioas_unmap")
     fields = {"iova": area, "length": 2 * page_size}
     given = uapi.struct("iommu_ioas_unmap", size=size, ioas_id=ioas.id, **fields)

@@ -12,11 +12,8 @@ from pytest_iommufd.iommufd.accounting import as_seen_by, counted, limit_memlock
 from pytest_iommufd.iommufd.checks import check_refs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_iommufd.iommufd import Buffer, Context, Ioas
     from pytest_iommufd.machine import Process
-    from pytest_iommufd.rules.expectation import Expectation
 
 PLACE = 0x4000_0000
 PAGE = 0x1000
@@ -47,7 +44,7 @@ def check_counts(process: Process, mode: int, pages: int) -> None:
 
 
 @rule("pages.account.mapped")
-def test_pinned_pages_count(space: Ioas, buffer: Buffer, process: Process, mode: int) -> None:
+def test_pinned_pages_count(space, buffer, process, mode):
     iova = space.map(buffer)
     check_counts(process, mode, 16)
     space.map(buffer.address + 0x800, PAGE)
@@ -59,9 +56,7 @@ def test_pinned_pages_count(space: Ioas, buffer: Buffer, process: Process, mode:
 
 
 @rule("pages.account.privileged")
-def test_pages_of_the_privileged_count_for_nobody(
-    mode: int, iommufd: Context, buffer: Buffer, process: Process
-) -> None:
+def test_pages_of_the_privileged_count_for_nobody(mode, iommufd, buffer, process):
     limit_memlock(process, 1)
     ioas = iommufd.ioas_alloc()
     iommufd.mock_device(ioas)
@@ -73,9 +68,7 @@ def test_pages_of_the_privileged_count_for_nobody(
 
 
 @rule("pages.account.lazy")
-def test_pages_count_when_they_are_pinned(
-    lazy: Ioas, buffer: Buffer, process: Process, mode: int, iommufd: Context
-) -> None:
+def test_pages_count_when_they_are_pinned(lazy, buffer, process, mode, iommufd):
     lazy.map(buffer, iova=PLACE)
     check_counts(process, mode, 0)
     device = iommufd.mock_device(lazy)
@@ -85,9 +78,7 @@ def test_pages_count_when_they_are_pinned(
 
 
 @rule("pages.account.access")
-def test_pages_of_accesses_count(
-    lazy: Ioas, buffer: Buffer, process: Process, mode: int, iommufd: Context
-) -> None:
+def test_pages_of_accesses_count(lazy, buffer, process, mode, iommufd):
     lazy.map(buffer, iova=PLACE)
     access = lazy.create_access(pin=True)
     items = [access.pin(PLACE, length, buffer) for length in (4 * PAGE, 2 * PAGE)]
@@ -103,9 +94,7 @@ def test_pages_of_accesses_count(
 
 
 @rule("pages.account.once")
-def test_copied_pages_count_once(
-    space: Ioas, buffer: Buffer, process: Process, mode: int, iommufd: Context
-) -> None:
+def test_copied_pages_count_once(space, buffer, process, mode, iommufd):
     iova = space.map(buffer)
     other = iommufd.ioas_alloc()
     iommufd.mock_device(other)
@@ -118,18 +107,14 @@ def test_copied_pages_count_once(
 
 
 @rule("pages.account.rw")
-def test_copying_bytes_counts_nothing(
-    lazy: Ioas, buffer: Buffer, process: Process, mode: int
-) -> None:
+def test_copying_bytes_counts_nothing(lazy, buffer, process, mode):
     iova = lazy.map(buffer)
     lazy.create_access().read(iova, buffer.size, 4)
     check_counts(process, mode, 0)
 
 
 @rule("pages.account.huge")
-def test_huge_pages_count_as_small_ones(
-    space: Ioas, huge_buffer: Buffer, process: Process, mode: int
-) -> None:
+def test_huge_pages_count_as_small_ones(space, huge_buffer, process, mode):
     limit_memlock(process, 1024)
     space.map(huge_buffer)
     check_counts(process, mode, 1024)
@@ -138,9 +123,7 @@ def test_huge_pages_count_as_small_ones(
 
 
 @rule("pages.account.file")
-def test_pages_of_a_file_count(
-    space: Ioas, memfd_buffer: Buffer, process: Process, mode: int
-) -> None:
+def test_pages_of_a_file_count(space, memfd_buffer, process, mode):
     space.map_file(memfd_buffer.fd, 4 * PAGE, start=0x800)
     check_counts(process, mode, 5)
     space.unmap_all()
@@ -148,9 +131,7 @@ def test_pages_of_a_file_count(
 
 
 @rule("pages.account.who_maps")
-def test_privileges_are_of_who_maps(
-    mode: int, iommufd: Context, buffer: Buffer, process: Process, request: pytest.FixtureRequest
-) -> None:
+def test_privileges_are_of_who_maps(mode, iommufd, buffer, process, request):
     ioas = iommufd.ioas_alloc()
     ioas.map(buffer, iova=PLACE)
     request.getfixturevalue("unprivileged")
@@ -162,9 +143,7 @@ def test_privileges_are_of_who_maps(
 
 @rule("pages.limit.map")
 @pytest.mark.parametrize("offset", [0, 0x800], ids=hex)
-def test_map_beyond_the_limit(
-    expected: Expectation, space: Ioas, buffer: Buffer, process: Process, mode: int, offset: int
-) -> None:
+def test_map_beyond_the_limit(expected, space, buffer, process, mode, offset):
     limit_memlock(process, 4)
     with expected:
         space.map(buffer.address + offset, 4 * PAGE + 0x800)
@@ -174,16 +153,14 @@ def test_map_beyond_the_limit(
 
 
 @rule("pages.limit.map_within")
-def test_map_up_to_the_limit(space: Ioas, buffer: Buffer, process: Process, mode: int) -> None:
+def test_map_up_to_the_limit(space, buffer, process, mode):
     limit_memlock(process, 4)
     space.map(buffer, 4 * PAGE)
     check_counts(process, mode, 4)
 
 
 @rule("pages.limit.sum")
-def test_all_maps_count_together(
-    expected: Expectation, space: Ioas, buffer: Buffer, process: Process, mode: int
-) -> None:
+def test_all_maps_count_together(expected, space, buffer, process, mode):
     limit_memlock(process, 4)
     iova = space.map(buffer, 3 * PAGE)
     with expected:
@@ -194,9 +171,7 @@ def test_all_maps_count_together(
 
 
 @rule("pages.limit.attach")
-def test_attach_beyond_the_limit(
-    expected: Expectation, lazy: Ioas, buffer: Buffer, process: Process, iommufd: Context, mode: int
-) -> None:
+def test_attach_beyond_the_limit(expected, lazy, buffer, process, iommufd, mode):
     limit_memlock(process, 4)
     for number in range(3):
         lazy.map(buffer.address + 2 * number * PAGE, 2 * PAGE, iova=PLACE + 4 * number * PAGE)
@@ -209,9 +184,7 @@ def test_attach_beyond_the_limit(
 
 
 @rule("pages.limit.access")
-def test_access_beyond_the_limit(
-    expected: Expectation, lazy: Ioas, buffer: Buffer, process: Process, mode: int
-) -> None:
+def test_access_beyond_the_limit(expected, lazy, buffer, process, mode):
     limit_memlock(process, 4)
     iova = lazy.map(buffer)
     access = lazy.create_access(pin=True)
@@ -223,9 +196,7 @@ def test_access_beyond_the_limit(
 
 
 @rule("pages.limit.file")
-def test_file_beyond_the_limit(
-    expected: Expectation, space: Ioas, memfd_buffer: Buffer, process: Process, mode: int
-) -> None:
+def test_file_beyond_the_limit(expected, space, memfd_buffer, process, mode):
     limit_memlock(process, 4)
     with expected:
         space.map_file(memfd_buffer.fd, 5 * PAGE)
@@ -234,9 +205,7 @@ def test_file_beyond_the_limit(
 
 
 @rule("pages.limit.copy")
-def test_copy_beyond_the_limit(
-    expected: Expectation, space: Ioas, buffer: Buffer, process: Process, iommufd: Context
-) -> None:
+def test_copy_beyond_the_limit(expected, space, buffer, process, iommufd):
     limit_memlock(process, 4)
     source = iommufd.ioas_alloc()
     iova = source.map(buffer)
@@ -246,7 +215,7 @@ def test_copy_beyond_the_limit(
 
 
 @rule("pages.limit.raised")
-def test_limit_of_the_moment_counts(space: Ioas, buffer: Buffer, process: Process) -> None:
+def test_limit_of_the_moment_counts(space, buffer, process):
     limit_memlock(process, 2)
     space.map(buffer, PAGE)
     limit_memlock(process, 1)
@@ -255,9 +224,7 @@ def test_limit_of_the_moment_counts(space: Ioas, buffer: Buffer, process: Proces
 
 
 @rule("pages.limit.two_processes")
-def test_processes_of_a_user_count_together_or_apart(
-    space: Ioas, buffers: Callable[..., Buffer], process: Process, mode: int
-) -> None:
+def test_processes_of_a_user_count_together_or_apart(space, buffers, process, mode):
     memory = buffers(4 * PAGE)
     limit_memlock(process, 4)
     child = process.fork()
@@ -279,9 +246,7 @@ def child_maps(ioas: Ioas, child: Process, memory: Buffer, pages: int) -> int:
 
 
 @rule("pages.limit.who_mapped")
-def test_limit_is_of_who_mapped(
-    expected: Expectation, lazy: Ioas, buffer: Buffer, process: Process, iommufd: Context
-) -> None:
+def test_limit_is_of_who_mapped(expected, lazy, buffer, process, iommufd):
     child = process.fork()
     limit_memlock(child, 4)
     context = as_seen_by(iommufd, child)
@@ -296,9 +261,7 @@ def test_limit_is_of_who_mapped(
 
 
 @rule("pages.account.process_gone")
-def test_pages_of_a_process_that_is_gone_are_given_back(
-    space: Ioas, buffer: Buffer, process: Process, mode: int
-) -> None:
+def test_pages_of_a_process_that_is_gone_are_given_back(space, buffer, process, mode):
     limit_memlock(process, 4)
     child = process.fork()
     assert child_maps(space, child, buffer, 4) == 0

@@ -12,8 +12,7 @@ from pytest_iommufd.iommufd.checks import check_map, check_refs
 from pytest_iommufd.iommufd.memory import HUGE_PAGE_SIZE, Buffer
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Context, Ioas, MockDevice
-    from pytest_iommufd.machine import Process
+    from pytest_iommufd.iommufd import Ioas
 
 MOCK_PAGE = 2048
 PLACE = 0x4000_0000
@@ -35,9 +34,7 @@ def check_pins(ioas: Ioas, memory: Buffer, start: int, end: int, refs: int) -> N
 
 @rule("pages.align.each")
 @STARTS
-def test_each_start_and_end(
-    mock_device: MockDevice, ioas: Ioas, buffer: Buffer, start: int
-) -> None:
+def test_each_start_and_end(mock_device, ioas, buffer, start):
     for end in range(start + MOCK_PAGE, (PARTS + 1) * MOCK_PAGE, MOCK_PAGE):
         iova = ioas.map(buffer.address + start, end - start)
         check_map(mock_device.hwpt, iova, buffer.address + start, end - start)
@@ -48,9 +45,7 @@ def test_each_start_and_end(
 
 @rule("pages.align.each_of_a_file")
 @SOME_STARTS
-def test_each_start_and_end_of_a_file(
-    mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, start: int
-) -> None:
+def test_each_start_and_end_of_a_file(mock_device, ioas, memfd_buffer, start):
     for end in range(start + MOCK_PAGE, (PARTS + 1) * MOCK_PAGE, MOCK_PAGE):
         iova = ioas.map_file(memfd_buffer.fd, end - start, start=start)
         check_map(mock_device.hwpt, iova, memfd_buffer.address + start, end - start)
@@ -61,9 +56,7 @@ def test_each_start_and_end_of_a_file(
 
 @rule("pages.align.device_while_mapped")
 @SOME_STARTS
-def test_each_start_and_end_for_a_second_device(
-    mock_device: MockDevice, iommufd: Context, ioas: Ioas, buffer: Buffer, start: int
-) -> None:
+def test_each_start_and_end_for_a_second_device(mock_device, iommufd, ioas, buffer, start):
     for end in range(start + MOCK_PAGE, (PARTS + 1) * MOCK_PAGE, 2 * MOCK_PAGE):
         iova = ioas.map(buffer.address + start, end - start)
         second = iommufd.mock_device(iommufd.ioas_alloc())
@@ -77,9 +70,7 @@ def test_each_start_and_end_for_a_second_device(
 
 @rule("pages.align.second_hwpt")
 @SOME_STARTS
-def test_each_start_and_end_for_a_second_hwpt(
-    mock_device: MockDevice, iommufd: Context, ioas: Ioas, memfd_buffer: Buffer, start: int
-) -> None:
+def test_each_start_and_end_for_a_second_hwpt(mock_device, iommufd, ioas, memfd_buffer, start):
     end = PARTS * MOCK_PAGE
     iova = ioas.map(memfd_buffer.address + start, end - start)
     second = iommufd.hwpt_alloc(mock_device, ioas)
@@ -92,7 +83,7 @@ def test_each_start_and_end_for_a_second_hwpt(
 
 @rule("pages.huge.hugetlb")
 @pytest.mark.parametrize("start", EDGES, ids=hex)
-def test_huge_pages(mock_device: MockDevice, ioas: Ioas, huge_buffer: Buffer, start: int) -> None:
+def test_huge_pages(mock_device, ioas, huge_buffer, start):
     for end in (end for end in ENDS if end > start):
         iova = ioas.map(huge_buffer.address + start, end - start)
         check_map(mock_device.hwpt, iova, huge_buffer.address + start, end - start)
@@ -101,9 +92,7 @@ def test_huge_pages(mock_device: MockDevice, ioas: Ioas, huge_buffer: Buffer, st
 
 @rule("pages.huge.hugetlb_file")
 @pytest.mark.parametrize("start", SOME_EDGES, ids=hex)
-def test_huge_pages_of_a_file(
-    mock_device: MockDevice, ioas: Ioas, process: Process, start: int
-) -> None:
+def test_huge_pages_of_a_file(mock_device, ioas, process, start):
     memory = Buffer.memfd(process, 2 * HUGE_PAGE_SIZE, huge=True)
     for end in (end for end in ENDS if end > start):
         iova = ioas.map_file(memory.fd, end - start, start=start)
@@ -113,9 +102,7 @@ def test_huge_pages_of_a_file(
 
 @rule("pages.huge.transparent")
 @pytest.mark.parametrize("start", SOME_EDGES, ids=hex)
-def test_transparent_huge_pages(
-    mock_device: MockDevice, ioas: Ioas, process: Process, start: int
-) -> None:
+def test_transparent_huge_pages(mock_device, ioas, process, start):
     mapped = process.checked("mmap", 0, 3 * HUGE_PAGE_SIZE, 3, 0x22, -1, 0)
     address = -(-mapped // HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE
     process.checked("madvise", address, 2 * HUGE_PAGE_SIZE, 14)
@@ -127,9 +114,7 @@ def test_transparent_huge_pages(
 
 
 @rule("pages.huge.off")
-def test_huge_memory_without_huge_pages(
-    mock_device: MockDevice, ioas: Ioas, huge_buffer: Buffer
-) -> None:
+def test_huge_memory_without_huge_pages(mock_device, ioas, huge_buffer):
     ioas.huge_pages(0)
     iova = ioas.map(huge_buffer)
     check_map(mock_device.hwpt, iova, huge_buffer, huge_buffer.size)
@@ -137,9 +122,7 @@ def test_huge_memory_without_huge_pages(
 
 
 @rule("pages.huge.access")
-def test_access_within_huge_memory_while_the_device_goes(
-    mock_device: MockDevice, ioas: Ioas, huge_buffer: Buffer
-) -> None:
+def test_access_within_huge_memory_while_the_device_goes(mock_device, ioas, huge_buffer):
     iova = ioas.map(huge_buffer)
     access = ioas.create_access(pin=True)
     start = HUGE_PAGE_SIZE - 0x3000
@@ -150,9 +133,7 @@ def test_access_within_huge_memory_while_the_device_goes(
 
 
 @rule("pages.huge.second_device")
-def test_huge_memory_for_a_second_device(
-    mock_device: MockDevice, iommufd: Context, ioas: Ioas, huge_buffer: Buffer
-) -> None:
+def test_huge_memory_for_a_second_device(mock_device, iommufd, ioas, huge_buffer):
     iova = ioas.map(huge_buffer)
     second = iommufd.hwpt_alloc(mock_device, ioas)
     check_map(second, iova, huge_buffer, huge_buffer.size)

@@ -12,8 +12,7 @@ from pytest_iommufd.iommufd import Hwpt
 from pytest_iommufd.iommufd.checks import check_map, check_refs
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Buffer, Ioas, MockDevice
 
 LAST = (1 << 64) - 1
 PAGE = 0x1000
@@ -30,9 +29,7 @@ def iova(mock_device: MockDevice, ioas: Ioas, buffer: Buffer) -> int:
 
 @rule("pages.check_map.unaligned")
 @pytest.mark.parametrize("what", ["iova", "length", "memory"])
-def test_unaligned(
-    expected: Expectation, mock_device: MockDevice, buffer: Buffer, iova: int, what: str
-) -> None:
+def test_unaligned(expected, mock_device, buffer, iova, what):
     odd = {"iova": 0, "length": 0, "memory": 0} | {what: 1024}
     with expected:
         check_map(
@@ -44,21 +41,14 @@ def test_unaligned(
 
 
 @rule("pages.check_map.wraps")
-def test_memory_wraps(expected: Expectation, mock_device: MockDevice, iova: int) -> None:
+def test_memory_wraps(expected, mock_device, iova):
     with expected:
         check_map(mock_device.hwpt, iova, LAST - MOCK_PAGE + 1, MOCK_PAGE)
 
 
 @rule("pages.check_map.hwpt")
 @pytest.mark.parametrize("kind", NO_HWPT)
-def test_no_hwpt(
-    expected: Expectation,
-    request: pytest.FixtureRequest,
-    iommufd: Context,
-    buffer: Buffer,
-    iova: int,
-    kind: str,
-) -> None:
+def test_no_hwpt(expected, request, iommufd, buffer, iova, kind):
     numbers = {"zero": 0, "never_used": 9999}
     number = numbers[kind] if kind in numbers else request.getfixturevalue(kind).id
     with expected:
@@ -66,44 +56,34 @@ def test_no_hwpt(
 
 
 @rule("pages.check_map.other_pages")
-def test_other_pages(
-    expected: Expectation, mock_device: MockDevice, buffer: Buffer, iova: int
-) -> None:
+def test_other_pages(expected, mock_device, buffer, iova):
     check_map(mock_device.hwpt, iova, buffer, PAGE)
     with expected:
         check_map(mock_device.hwpt, iova, buffer.address + PAGE, PAGE)
 
 
 @rule("pages.check_map.not_mapped")
-def test_not_all_is_mapped(
-    expected: Expectation, mock_device: MockDevice, buffer: Buffer, iova: int
-) -> None:
+def test_not_all_is_mapped(expected, mock_device, buffer, iova):
     with expected:
         check_map(mock_device.hwpt, iova, buffer, buffer.size)
 
 
 @rule("pages.check_map.memory_gone")
-def test_memory_is_gone(
-    expected: Expectation, mock_device: MockDevice, iova: int, unmapped: int
-) -> None:
+def test_memory_is_gone(expected, mock_device, iova, unmapped):
     with expected:
         check_map(mock_device.hwpt, iova, unmapped, PAGE)
 
 
 @rule("pages.check_refs.count")
 @pytest.mark.parametrize("refs", [0, 2, 1 << 31])
-def test_wrong_count(
-    expected: Expectation, iommufd: Context, buffer: Buffer, iova: int, refs: int
-) -> None:
+def test_wrong_count(expected, iommufd, buffer, iova, refs):
     assert iova
     with expected:
         check_refs(iommufd, buffer, PAGE, refs)
 
 
 @rule("pages.check_refs.each")
-def test_each_page_is_looked_at(
-    expected: Expectation, iommufd: Context, buffer: Buffer, iova: int
-) -> None:
+def test_each_page_is_looked_at(expected, iommufd, buffer, iova):
     assert iova
     check_refs(iommufd, buffer, buffer.size - PAGE, 1)
     with expected:
@@ -112,20 +92,18 @@ def test_each_page_is_looked_at(
 
 @rule("pages.check_refs.unaligned")
 @pytest.mark.parametrize(("offset", "length"), [(1, PAGE), (MOCK_PAGE, PAGE), (0, MOCK_PAGE)])
-def test_unaligned_refs(
-    expected: Expectation, iommufd: Context, buffer: Buffer, offset: int, length: int
-) -> None:
+def test_unaligned_refs(expected, iommufd, buffer, offset, length):
     with expected:
         check_refs(iommufd, buffer.address + offset, length, 0)
 
 
 @rule("pages.check_refs.wraps")
-def test_refs_wrap(expected: Expectation, iommufd: Context) -> None:
+def test_refs_wrap(expected, iommufd):
     with expected:
         check_refs(iommufd, LAST - PAGE + 1, PAGE, 0)
 
 
 @rule("pages.check_refs.memory_gone")
-def test_refs_of_no_memory(expected: Expectation, iommufd: Context, unmapped: int) -> None:
+def test_refs_of_no_memory(expected, iommufd, unmapped):
     with expected:
         check_refs(iommufd, unmapped, PAGE, 0)

@@ -12,9 +12,7 @@ from pytest_iommufd import rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, Ioas, MockDevice
-    from pytest_iommufd.machine import Process
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Context
 
 PAGE = 0x1000
 SIZE = 4 * PAGE
@@ -38,7 +36,7 @@ def revoke(iommufd: Context) -> Callable[..., None]:
 
 
 @rule("pages.dmabuf.get")
-def test_descriptor_is_of_a_dmabuf(fd: int, process: Process) -> None:
+def test_descriptor_is_of_a_dmabuf(fd, process):
     process.write(process.arena, f"/proc/self/fd/{fd}\0".encode())
     length = process.checked("readlinkat", -100, process.arena, process.arena + 100, 100)
     assert process.read(process.arena + 100, length).startswith(b"/dmabuf:")
@@ -46,17 +44,13 @@ def test_descriptor_is_of_a_dmabuf(fd: int, process: Process) -> None:
 
 @rule("pages.dmabuf.get_length")
 @pytest.mark.parametrize("length", [0, (2 << 20) + 1, 0xFFFF_FFFF], ids=hex)
-def test_length_of_a_dmabuf(
-    expected: Expectation, dmabuf: Callable[[int], int], length: int
-) -> None:
+def test_length_of_a_dmabuf(expected, dmabuf, length):
     with expected:
         dmabuf(length)
 
 
 @rule("pages.dmabuf.no_descriptor")
-def test_no_descriptor_is_free(
-    expected: Expectation, iommufd: Context, no_free_fd: Callable[[], None]
-) -> None:
+def test_no_descriptor_is_free(expected, iommufd, no_free_fd):
     no_free_fd()
     with expected:
         iommufd.test("dmabuf_get", dmabuf_get={"length": SIZE})
@@ -65,9 +59,7 @@ def test_no_descriptor_is_free(
 @rule("pages.dmabuf.map")
 @pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
 @pytest.mark.parametrize(("start", "length"), [(0, SIZE), (0x800, PAGE)])
-def test_map(
-    request: pytest.FixtureRequest, ioas: Ioas, fd: int, start: int, length: int, *, device: bool
-) -> None:
+def test_map(request, ioas, fd, start, length, device):
     if device:
         request.getfixturevalue("mock_device")
     iova = ioas.map_file(fd, length, start=start)
@@ -76,21 +68,19 @@ def test_map(
 
 @rule("pages.dmabuf.beyond")
 @pytest.mark.parametrize(("start", "length"), [(0, SIZE + 1), (1, SIZE), (SIZE, PAGE)])
-def test_map_beyond_the_end(
-    expected: Expectation, ioas: Ioas, fd: int, start: int, length: int
-) -> None:
+def test_map_beyond_the_end(expected, ioas, fd, start, length):
     with expected:
         ioas.map_file(fd, length, start=start)
 
 
 @rule("pages.dmabuf.length_zero")
-def test_map_nothing(expected: Expectation, ioas: Ioas, fd: int) -> None:
+def test_map_nothing(expected, ioas, fd):
     with expected:
         ioas.map_file(fd, 0)
 
 
 @rule("pages.dmabuf.attach")
-def test_device_comes_and_goes(iommufd: Context, ioas: Ioas, fd: int) -> None:
+def test_device_comes_and_goes(iommufd, ioas, fd):
     ioas.map_file(fd, SIZE, iova=PLACE)
     first = iommufd.mock_device(ioas)
     second = iommufd.hwpt_alloc(first, ioas)
@@ -101,7 +91,7 @@ def test_device_comes_and_goes(iommufd: Context, ioas: Ioas, fd: int) -> None:
 
 @rule("pages.dmabuf.access")
 @pytest.mark.parametrize("how", ["read", "slow", "write", "pin"])
-def test_access(expected: Expectation, ioas: Ioas, fd: int, how: str) -> None:
+def test_access(expected, ioas, fd, how):
     iova = ioas.map_file(fd, SIZE)
     access = ioas.create_access(pin=True)
     with expected:
@@ -114,7 +104,7 @@ def test_access(expected: Expectation, ioas: Ioas, fd: int, how: str) -> None:
 
 
 @rule("pages.dmabuf.copy")
-def test_copy(mock_device: MockDevice, ioas: Ioas, iommufd: Context, fd: int) -> None:
+def test_copy(mock_device, ioas, iommufd, fd):
     source = iommufd.ioas_alloc()
     iova = source.map_file(fd, SIZE)
     ioas.copy(source, iova + PAGE, PAGE)
@@ -124,16 +114,14 @@ def test_copy(mock_device: MockDevice, ioas: Ioas, iommufd: Context, fd: int) ->
 
 
 @rule("pages.dmabuf.change_process")
-def test_change_process(expected: Expectation, iommufd: Context, ioas: Ioas, fd: int) -> None:
+def test_change_process(expected, iommufd, ioas, fd):
     ioas.map_file(fd, SIZE)
     with expected:
         iommufd.ioctl("IOMMU_IOAS_CHANGE_PROCESS")
 
 
 @rule("pages.dmabuf.revoked")
-def test_map_what_was_taken_away(
-    expected: Expectation, ioas: Ioas, fd: int, revoke: Callable[..., None]
-) -> None:
+def test_map_what_was_taken_away(expected, ioas, fd, revoke):
     revoke(fd)
     with expected:
         ioas.map_file(fd, SIZE)
@@ -142,22 +130,14 @@ def test_map_what_was_taken_away(
 
 
 @rule("pages.dmabuf.revoked_and_beyond")
-def test_map_too_much_of_what_was_taken_away(
-    expected: Expectation, ioas: Ioas, fd: int, revoke: Callable[..., None]
-) -> None:
+def test_map_too_much_of_what_was_taken_away(expected, ioas, fd, revoke):
     revoke(fd)
     with expected:
         ioas.map_file(fd, SIZE + PAGE)
 
 
 @rule("pages.dmabuf.revoked_later")
-def test_what_is_mapped_is_taken_away(
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    fd: int,
-    revoke: Callable[..., None],
-) -> None:
+def test_what_is_mapped_is_taken_away(iommufd, mock_device, ioas, fd, revoke):
     ioas.map_file(fd, SIZE, iova=PLACE)
     revoke(fd)
     iommufd.hwpt_alloc(mock_device, ioas).destroy()
@@ -168,14 +148,12 @@ def test_what_is_mapped_is_taken_away(
 
 
 @rule("pages.dmabuf.revoke_closed")
-def test_revoke_of_no_descriptor(expected: Expectation, revoke: Callable[..., None]) -> None:
+def test_revoke_of_no_descriptor(expected, revoke):
     with expected:
         revoke(900)
 
 
 @rule("pages.dmabuf.revoke_other")
-def test_revoke_of_another_file(
-    expected: Expectation, iommufd: Context, revoke: Callable[..., None]
-) -> None:
+def test_revoke_of_another_file(expected, iommufd, revoke):
     with expected:
         revoke(iommufd.fd)

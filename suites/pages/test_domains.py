@@ -15,8 +15,7 @@ from pytest_iommufd.iommufd.checks import check_map, check_refs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Context, Hwpt, Ioas, MockDevice
 
 PLACE = 0x4000_0000
 PAGE = 0x1000
@@ -30,7 +29,7 @@ def hwpts(iommufd: Context, mock_device: MockDevice, ioas: Ioas) -> list[Hwpt]:
 
 
 @rule("pages.domains.all")
-def test_all_hwpts_have_what_is_mapped(hwpts: list[Hwpt], ioas: Ioas, buffer: Buffer) -> None:
+def test_all_hwpts_have_what_is_mapped(hwpts, ioas, buffer):
     iova = ioas.map(buffer)
     for hwpt in hwpts:
         check_map(hwpt, iova, buffer, buffer.size)
@@ -38,7 +37,7 @@ def test_all_hwpts_have_what_is_mapped(hwpts: list[Hwpt], ioas: Ioas, buffer: Bu
 
 
 @rule("pages.domains.unmapped")
-def test_no_hwpt_has_what_is_unmapped(hwpts: list[Hwpt], ioas: Ioas, buffer: Buffer) -> None:
+def test_no_hwpt_has_what_is_unmapped(hwpts, ioas, buffer):
     iova = ioas.map(buffer, 2 * PAGE)
     kept = ioas.map(buffer, 2 * PAGE)
     ioas.unmap(iova, 2 * PAGE)
@@ -50,13 +49,7 @@ def test_no_hwpt_has_what_is_unmapped(hwpts: list[Hwpt], ioas: Ioas, buffer: Buf
 
 @rule("pages.domains.go_in_any_order")
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
-def test_pages_stay_until_the_last_device_goes(
-    mock_devices: Callable[..., MockDevice],
-    iommufd: Context,
-    ioas: Ioas,
-    buffer: Buffer,
-    order: tuple[int, ...],
-) -> None:
+def test_pages_stay_until_the_last_device_goes(mock_devices, iommufd, ioas, buffer, order):
     first = mock_devices()
     others = [mock_devices(iommufd.hwpt_alloc(first, ioas)) for _ in range(2)]
     devices = [first, *others]
@@ -74,9 +67,7 @@ def test_pages_stay_until_the_last_device_goes(
 
 
 @rule("pages.domains.later")
-def test_device_that_comes_gets_all_areas(
-    iommufd: Context, ioas: Ioas, buffer: Buffer, base: int
-) -> None:
+def test_device_that_comes_gets_all_areas(iommufd, ioas, buffer, base):
     for number in range(4):
         ioas.map(buffer.address + number * PAGE, PAGE, iova=base + 2 * number * PAGE)
     check_refs(iommufd, buffer, buffer.size, 0)
@@ -88,9 +79,7 @@ def test_device_that_comes_gets_all_areas(
 
 @rule("pages.domains.alignment")
 @pytest.mark.parametrize("what", ["iova", "length", "memory"])
-def test_device_does_not_come_where_an_area_is_unaligned(
-    expected: Expectation, iommufd: Context, ioas: Ioas, buffer: Buffer, what: str
-) -> None:
+def test_device_does_not_come_where_an_area_is_unaligned(expected, iommufd, ioas, buffer, what):
     odd = {"iova": 0, "length": 0, "memory": 0} | {what: 1024}
     ioas.map(buffer.address + odd["memory"], PAGE + odd["length"], iova=PLACE + odd["iova"])
     with expected:
@@ -100,9 +89,7 @@ def test_device_does_not_come_where_an_area_is_unaligned(
 
 @rule("pages.domains.aperture")
 @pytest.mark.parametrize("iova", [0xFF_F800, 0x7FFF_F800], ids=hex)
-def test_device_does_not_come_where_an_area_is_out_of_reach(
-    expected: Expectation, iommufd: Context, ioas: Ioas, buffer: Buffer, iova: int
-) -> None:
+def test_device_does_not_come_where_an_area_is_out_of_reach(expected, iommufd, ioas, buffer, iova):
     ioas.map(buffer, PAGE, iova=iova)
     with expected:
         iommufd.mock_device(ioas)
@@ -113,13 +100,8 @@ def test_device_does_not_come_where_an_area_is_out_of_reach(
 @pytest.mark.parametrize("protection", [0, 1], ids=["none", "read_only"])
 @pytest.mark.parametrize("gone", [0, 3])
 def test_device_does_not_come_where_memory_cannot_be_pinned(
-    expected: Expectation,
-    iommufd: Context,
-    ioas: Ioas,
-    buffers: Callable[..., Buffer],
-    gone: int,
-    protection: int,
-) -> None:
+    expected, iommufd, ioas, buffers, gone, protection
+):
     memory = [buffers(2 * PAGE) for _ in range(4)]
     for number, part in enumerate(memory):
         ioas.map(part, iova=PLACE + 4 * number * PAGE)
@@ -135,13 +117,8 @@ def test_device_does_not_come_where_memory_cannot_be_pinned(
 
 @rule("pages.domains.refused_second")
 def test_second_hwpt_that_is_refused_leaves_the_first(
-    expected: Expectation,
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    buffer: Buffer,
-) -> None:
+    expected, iommufd, mock_device, ioas, other_ioas, buffer
+):
     iova = ioas.map(buffer)
     other_ioas.copy(ioas, iova, PAGE, iova=PLACE)
     other_ioas.map(0, PAGE, iova=PLACE + PAGE)
@@ -169,9 +146,7 @@ def each_failure(call: Callable[[int], object]) -> Iterator[bool]:
 
 
 @rule("pages.domains.map_without_memory")
-def test_map_fails_in_the_middle(
-    hwpts: list[Hwpt], memory_limit: Callable[[int], None], ioas: Ioas, buffer: Buffer
-) -> None:
+def test_map_fails_in_the_middle(hwpts, memory_limit, ioas, buffer):
     memory_limit(16)
     size = 3 * PAGE
     for failed in each_failure(lambda nth: ioas.map(buffer, size, iova=PLACE, fail_nth=nth)):
@@ -183,9 +158,7 @@ def test_map_fails_in_the_middle(
 
 
 @rule("pages.domains.second_without_memory")
-def test_second_hwpt_fails_in_the_middle(
-    iommufd: Context, mock_device: MockDevice, ioas: Ioas, buffer: Buffer
-) -> None:
+def test_second_hwpt_fails_in_the_middle(iommufd, mock_device, ioas, buffer):
     places = [PLACE, PLACE + 2 * buffer.size]
     for place in places:
         ioas.map(buffer, iova=place)
@@ -202,9 +175,7 @@ def test_second_hwpt_fails_in_the_middle(
 
 
 @rule("pages.overlap.mapped_twice")
-def test_memory_mapped_twice_is_pinned_twice(
-    mock_device: MockDevice, ioas: Ioas, buffer: Buffer
-) -> None:
+def test_memory_mapped_twice_is_pinned_twice(mock_device, ioas, buffer):
     ioas.map(buffer, 4 * PAGE)
     iova = ioas.map(buffer.address + PAGE, 4 * PAGE)
     check_refs(ioas.context, buffer, PAGE, 1)
@@ -216,9 +187,7 @@ def test_memory_mapped_twice_is_pinned_twice(
 
 @rule("pages.overlap.copies")
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
-def test_copies_share_their_pages(
-    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer, order: tuple[int, ...]
-) -> None:
+def test_copies_share_their_pages(mock_device, ioas, other_ioas, buffer, order):
     source = other_ioas.map(buffer)
     parts = ((0, 4), (2, 4), (0, 8))
     placed = [ioas.copy(other_ioas, source + s * PAGE, n * PAGE) for s, n in parts]
@@ -234,9 +203,7 @@ def test_copies_share_their_pages(
 
 
 @rule("pages.overlap.other_ioas")
-def test_pages_are_pinned_once_for_two_ioases(
-    mock_device: MockDevice, iommufd: Context, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
-) -> None:
+def test_pages_are_pinned_once_for_two_ioases(mock_device, iommufd, ioas, other_ioas, buffer):
     second = iommufd.mock_device(other_ioas)
     iova = ioas.map(buffer)
     copied = other_ioas.copy(ioas, iova, buffer.size)
@@ -249,9 +216,7 @@ def test_pages_are_pinned_once_for_two_ioases(
 
 @rule("pages.access.device_goes")
 @pytest.mark.parametrize("spans", [[(0, 1)], [(5, 11)], [(0, 4), (2, 4), (15, 1)]], ids=str)
-def test_pinned_pages_stay_when_the_device_goes(
-    mock_device: MockDevice, ioas: Ioas, buffer: Buffer, spans: list[tuple[int, int]]
-) -> None:
+def test_pinned_pages_stay_when_the_device_goes(mock_device, ioas, buffer, spans):
     iova = ioas.map(buffer)
     access = ioas.create_access(pin=True)
     for start, length in spans:
@@ -266,9 +231,7 @@ def test_pinned_pages_stay_when_the_device_goes(
 
 @rule("pages.access.device_comes")
 @pytest.mark.parametrize("spans", [[(0, 1)], [(2, 3), (7, 2)], [(0, 16)]], ids=str)
-def test_device_has_pinned_pages_and_others(
-    iommufd: Context, ioas: Ioas, buffer: Buffer, base: int, spans: list[tuple[int, int]]
-) -> None:
+def test_device_has_pinned_pages_and_others(iommufd, ioas, buffer, base, spans):
     ioas.map(buffer, iova=base)
     access = ioas.create_access(pin=True)
     for start, length in spans:
@@ -281,9 +244,7 @@ def test_device_has_pinned_pages_and_others(
 
 
 @rule("pages.access.copied")
-def test_pinned_pages_are_those_of_a_copy(
-    mock_device: MockDevice, ioas: Ioas, other_ioas: Ioas, buffer: Buffer
-) -> None:
+def test_pinned_pages_are_those_of_a_copy(mock_device, ioas, other_ioas, buffer):
     source = other_ioas.map(buffer)
     access = other_ioas.create_access(pin=True)
     item = access.pin(source, buffer.size, buffer)

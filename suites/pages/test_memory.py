@@ -13,11 +13,8 @@ from pytest_iommufd.iommufd.accounting import as_seen_by
 from pytest_iommufd.iommufd.checks import check_map, check_refs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
+    from pytest_iommufd.iommufd import Context, Ioas
     from pytest_iommufd.machine import Process
-    from pytest_iommufd.rules.expectation import Expectation
 
 PLACE = 0x4000_0000
 PAGE = 0x1000
@@ -43,9 +40,7 @@ def childs_memory(iommufd: Context, child: Process, ioas: Ioas) -> int:
 
 
 @rule("pages.process.present")
-def test_device_gets_the_memory_of_another_process(
-    iommufd: Context, ioas: Ioas, child: Process, childs_memory: int
-) -> None:
+def test_device_gets_the_memory_of_another_process(iommufd, ioas, child, childs_memory):
     device = iommufd.mock_device(ioas)
     theirs = as_seen_by(iommufd, child)
     given = {"iova": PLACE, "length": SIZE, "uptr": childs_memory}
@@ -56,8 +51,8 @@ def test_device_gets_the_memory_of_another_process(
 
 @rule("pages.process.gone_before_the_device")
 def test_device_does_not_come_when_the_process_is_gone(
-    expected: Expectation, iommufd: Context, ioas: Ioas, child: Process, childs_memory: int
-) -> None:
+    expected, iommufd, ioas, child, childs_memory
+):
     child.end()
     with expected:
         iommufd.mock_device(ioas)
@@ -67,12 +62,8 @@ def test_device_does_not_come_when_the_process_is_gone(
 
 @rule("pages.process.gone_after_the_device")
 def test_device_keeps_the_memory_of_a_process_that_is_gone(
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    child: Process,
-    childs_memory: int,
-) -> None:
+    iommufd, mock_device, ioas, child, childs_memory
+):
     child.end()
     assert childs_memory
     second = iommufd.hwpt_alloc(mock_device, ioas)
@@ -84,14 +75,8 @@ def test_device_keeps_the_memory_of_a_process_that_is_gone(
 @rule("pages.process.copy_gone")
 @pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
 def test_copying_memory_of_a_process_that_is_gone(
-    iommufd: Context,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    child: Process,
-    childs_memory: int,
-    *,
-    device: bool,
-) -> None:
+    iommufd, ioas, other_ioas, child, childs_memory, device
+):
     child.end()
     assert childs_memory
     if not device:
@@ -104,9 +89,7 @@ def test_copying_memory_of_a_process_that_is_gone(
 
 
 @rule("pages.process.own_space")
-def test_address_is_of_the_process_that_mapped_it(
-    iommufd: Context, ioas: Ioas, child: Process, childs_memory: int, process: Process
-) -> None:
+def test_address_is_of_the_process_that_mapped_it(iommufd, ioas, child, childs_memory, process):
     flags = PRIVATE | ANONYMOUS | 0x10
     process.checked("mmap", childs_memory, SIZE, 3, flags, -1, 0)
     process.write(childs_memory, b"parent")
@@ -120,8 +103,8 @@ def test_address_is_of_the_process_that_mapped_it(
 @rule("pages.memory.private_file")
 @pytest.mark.parametrize("touched", [False, True])
 def test_writing_does_not_part_process_and_device(
-    mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, process: Process, *, touched: bool
-) -> None:
+    mock_device, ioas, memfd_buffer, process, touched
+):
     own = process.checked("mmap", 0, SIZE, 3, PRIVATE, memfd_buffer.fd, 0)
     if touched:
         process.read(own, 1)
@@ -134,9 +117,7 @@ def test_writing_does_not_part_process_and_device(
 
 @rule("pages.memory.untouched")
 @pytest.mark.parametrize("flags", [2, 4])
-def test_untouched_memory(
-    mock_device: MockDevice, ioas: Ioas, process: Process, flags: int
-) -> None:
+def test_untouched_memory(mock_device, ioas, process, flags):
     own = process.checked("mmap", 0, SIZE, 3, PRIVATE | ANONYMOUS, -1, 0)
     iova = ioas.map(own, SIZE, flags=flags)
     process.write(own, b"mine")
@@ -144,9 +125,7 @@ def test_untouched_memory(
 
 
 @rule("pages.memory.forked")
-def test_pages_stay_with_the_process_that_mapped_them(
-    mock_device: MockDevice, ioas: Ioas, process: Process
-) -> None:
+def test_pages_stay_with_the_process_that_mapped_them(mock_device, ioas, process):
     own = process.checked("mmap", 0, SIZE, 3, PRIVATE | ANONYMOUS, -1, 0)
     iova = ioas.map(own, SIZE)
     child = process.fork()
@@ -158,13 +137,7 @@ def test_pages_stay_with_the_process_that_mapped_them(
 
 @rule("pages.memory.partly")
 @pytest.mark.parametrize("gone", [0, 3])
-def test_memory_that_is_only_partly_there(
-    expected: Expectation,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    buffers: Callable[..., Buffer],
-    gone: int,
-) -> None:
+def test_memory_that_is_only_partly_there(expected, mock_device, ioas, buffers, gone):
     memory = buffers(SIZE)
     memory.unmap(gone * PAGE, PAGE)
     with expected:
@@ -175,13 +148,7 @@ def test_memory_that_is_only_partly_there(
 
 
 @rule("pages.memory.truncated")
-def test_mapped_file_is_cut_off(
-    expected: Expectation,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    buffers: Callable[..., Buffer],
-    process: Process,
-) -> None:
+def test_mapped_file_is_cut_off(expected, mock_device, ioas, buffers, process):
     memory = buffers(SIZE, kind="memfd")
     process.checked("ftruncate", memory.fd, PAGE)
     with expected:
@@ -191,9 +158,7 @@ def test_mapped_file_is_cut_off(
 
 
 @rule("pages.memory.pinned_and_unmapped")
-def test_device_keeps_memory_that_is_unmapped(
-    mock_device: MockDevice, ioas: Ioas, memfd_buffer: Buffer, process: Process
-) -> None:
+def test_device_keeps_memory_that_is_unmapped(mock_device, ioas, memfd_buffer, process):
     own = process.checked("mmap", 0, SIZE, 3, SHARED, memfd_buffer.fd, 0)
     iova = ioas.map(own, SIZE)
     process.checked("munmap", own, SIZE)
@@ -201,9 +166,7 @@ def test_device_keeps_memory_that_is_unmapped(
 
 
 @rule("pages.memory.several_mappings")
-def test_memory_across_mappings(
-    mock_device: MockDevice, ioas: Ioas, buffers: Callable[..., Buffer], process: Process
-) -> None:
+def test_memory_across_mappings(mock_device, ioas, buffers, process):
     memory = buffers(SIZE)
     process.checked("mmap", memory.address + PAGE, PAGE, 3, PRIVATE | ANONYMOUS | 0x10, -1, 0)
     iova = ioas.map(memory)

@@ -4,18 +4,11 @@
 from __future__ import annotations
 
 from errno import EFAULT
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice
-    from pytest_iommufd.rules.expectation import Expectation
 
 PLACE = 0x4000_0000
 PAGE = 0x1000
@@ -25,23 +18,14 @@ LIMITS = pytest.mark.parametrize("size", [16, 24, 100])
 
 @rule("pages.temp_limit.too_small")
 @pytest.mark.parametrize("size", [0, 1, 11])
-def test_no_room_for_a_page(
-    expected: Expectation, memory_limit: Callable[[int], None], size: int
-) -> None:
+def test_no_room_for_a_page(expected, memory_limit, size):
     with expected:
         memory_limit(size)
 
 
 @rule("pages.temp_limit.map")
 @LIMITS
-def test_map_in_small_steps(
-    memory_limit: Callable[[int], None],
-    mock_device: MockDevice,
-    iommufd: Context,
-    ioas: Ioas,
-    buffer: Buffer,
-    size: int,
-) -> None:
+def test_map_in_small_steps(memory_limit, mock_device, iommufd, ioas, buffer, size):
     memory_limit(size)
     iova = ioas.map(buffer.address + 0x800, buffer.size - PAGE)
     second = iommufd.hwpt_alloc(mock_device, ioas)
@@ -55,13 +39,7 @@ def test_map_in_small_steps(
 
 @rule("pages.temp_limit.map_file")
 @LIMITS
-def test_map_a_file_in_small_steps(
-    memory_limit: Callable[[int], None],
-    mock_device: MockDevice,
-    ioas: Ioas,
-    memfd_buffer: Buffer,
-    size: int,
-) -> None:
+def test_map_a_file_in_small_steps(memory_limit, mock_device, ioas, memfd_buffer, size):
     memory_limit(size)
     iova = ioas.map_file(memfd_buffer.fd, memfd_buffer.size)
     check_map(mock_device.hwpt, iova, memfd_buffer, memfd_buffer.size)
@@ -71,13 +49,7 @@ def test_map_a_file_in_small_steps(
 
 @rule("pages.temp_limit.huge")
 @LIMITS
-def test_map_huge_pages_in_small_steps(
-    memory_limit: Callable[[int], None],
-    mock_device: MockDevice,
-    ioas: Ioas,
-    huge_buffer: Buffer,
-    size: int,
-) -> None:
+def test_map_huge_pages_in_small_steps(memory_limit, mock_device, ioas, huge_buffer, size):
     memory_limit(size)
     iova = ioas.map(huge_buffer)
     check_map(mock_device.hwpt, iova, huge_buffer, huge_buffer.size)
@@ -87,15 +59,7 @@ def test_map_huge_pages_in_small_steps(
 @rule("pages.temp_limit.fails")
 @pytest.mark.parametrize("size", [16, 24])
 @pytest.mark.parametrize("gone", [0, 1, 15])
-def test_failure_between_two_steps(
-    memory_limit: Callable[[int], None],
-    iommufd: Context,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    buffer: Buffer,
-    size: int,
-    gone: int,
-) -> None:
+def test_failure_between_two_steps(memory_limit, iommufd, mock_device, ioas, buffer, size, gone):
     memory_limit(size)
     iommufd.hwpt_alloc(mock_device, ioas)
     buffer.protect(0, gone * PAGE, PAGE)
@@ -110,14 +74,7 @@ def test_failure_between_two_steps(
 @rule("pages.temp_limit.attach_fails")
 @pytest.mark.parametrize("size", [16, 24])
 @pytest.mark.parametrize("gone", [0, 1, 15])
-def test_failure_of_a_device_between_two_steps(
-    memory_limit: Callable[[int], None],
-    iommufd: Context,
-    ioas: Ioas,
-    buffer: Buffer,
-    size: int,
-    gone: int,
-) -> None:
+def test_failure_of_a_device_between_two_steps(memory_limit, iommufd, ioas, buffer, size, gone):
     memory_limit(size)
     ioas.map(buffer, iova=PLACE)
     buffer.protect(0, gone * PAGE, PAGE)
@@ -130,13 +87,7 @@ def test_failure_of_a_device_between_two_steps(
 
 @rule("pages.temp_limit.access")
 @LIMITS
-def test_access_in_small_steps(
-    memory_limit: Callable[[int], None],
-    mock_device: MockDevice,
-    ioas: Ioas,
-    buffer: Buffer,
-    size: int,
-) -> None:
+def test_access_in_small_steps(memory_limit, mock_device, ioas, buffer, size):
     memory_limit(size)
     iova = ioas.map(buffer)
     access = ioas.create_access(pin=True)

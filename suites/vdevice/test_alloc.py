@@ -4,21 +4,11 @@
 from __future__ import annotations
 
 from errno import EFAULT
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd import Context
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Ioas, MockDevice, Viommu
-    from pytest_iommufd.iommufd.leaks import Ledger
-    from pytest_iommufd.iommufd.object import IommufdObject
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 UNKNOWN = [0, 9999, 0x7FFF_FFFF, 0xFFFF_FFFF]
 NO_VIOMMUS = ["ioas", "parent_hwpt", "viommu_hwpt", "mock_device", "veventq", "vdevice"]
@@ -26,40 +16,32 @@ NO_DEVICES = ["ioas", "parent_hwpt", "selftest_object", "viommu", "veventq", "fa
 
 
 @rule("vdevice.size.below_minimum")
-def test_size_below_the_minimum(
-    expected: Expectation, viommu: Viommu, mock_device: MockDevice
-) -> None:
+def test_size_below_the_minimum(expected, viommu, mock_device):
     for size in [0, 4, 16, 23]:
         with expected:
             viommu.vdevice_alloc(mock_device, size=size)
 
 
 @rule("vdevice.size.tail_zero")
-def test_tail_of_zeroes(viommu: Viommu, mock_device: MockDevice) -> None:
+def test_tail_of_zeroes(viommu, mock_device):
     viommu.vdevice_alloc(mock_device, tail=bytes(8)).destroy()
 
 
 @rule("vdevice.size.tail_nonzero")
-def test_tail_that_is_not_zero(
-    expected: Expectation, viommu: Viommu, mock_device: MockDevice
-) -> None:
+def test_tail_that_is_not_zero(expected, viommu, mock_device):
     with expected:
         viommu.vdevice_alloc(mock_device, tail=b"\0\0\0\1")
 
 
 @rule("vdevice.viommu_id.names_nothing")
-def test_viommu_id_names_nothing(
-    expected: Expectation, viommu: Viommu, mock_device: MockDevice
-) -> None:
+def test_viommu_id_names_nothing(expected, viommu, mock_device):
     for number in UNKNOWN:
         with expected:
             viommu.vdevice_alloc(mock_device, viommu_id=number)
 
 
 @rule("vdevice.viommu_id.other_type")
-def test_viommu_id_of_another_type(
-    expected: Expectation, viommu: Viommu, other_device: MockDevice, request: pytest.FixtureRequest
-) -> None:
+def test_viommu_id_of_another_type(expected, viommu, other_device, request):
     for kind in NO_VIOMMUS:
         wrong = request.getfixturevalue(kind)
         with expected:
@@ -67,25 +49,21 @@ def test_viommu_id_of_another_type(
 
 
 @rule("vdevice.viommu_id.destroyed")
-def test_viommu_id_of_a_destroyed_viommu(
-    expected: Expectation, viommu: Viommu, mock_device: MockDevice
-) -> None:
+def test_viommu_id_of_a_destroyed_viommu(expected, viommu, mock_device):
     viommu.destroy()
     with expected:
         viommu.vdevice_alloc(mock_device)
 
 
 @rule("vdevice.viommu_id.before_device")
-def test_viommu_id_is_looked_at_before_the_device(
-    expected: Expectation, viommu: Viommu, mock_device: MockDevice, vdevice: IommufdObject
-) -> None:
+def test_viommu_id_is_looked_at_before_the_device(expected, viommu, mock_device, vdevice):
     with expected:
         viommu.vdevice_alloc(mock_device, viommu_id=0)
     vdevice.destroy()
 
 
 @rule("vdevice.dev_id.names_nothing")
-def test_dev_id_names_nothing(expected: Expectation, viommu: Viommu) -> None:
+def test_dev_id_names_nothing(expected, viommu):
     for number in UNKNOWN:
         with expected:
             viommu.vdevice_alloc(number)
@@ -93,9 +71,7 @@ def test_dev_id_names_nothing(expected: Expectation, viommu: Viommu) -> None:
 
 
 @rule("vdevice.dev_id.other_type")
-def test_dev_id_of_another_type(
-    expected: Expectation, viommu: Viommu, request: pytest.FixtureRequest
-) -> None:
+def test_dev_id_of_another_type(expected, viommu, request):
     for kind in NO_DEVICES:
         wrong = request.getfixturevalue(kind)
         with expected:
@@ -103,18 +79,14 @@ def test_dev_id_of_another_type(
 
 
 @rule("vdevice.dev_id.destroyed")
-def test_dev_id_of_a_destroyed_device(
-    expected: Expectation, viommu: Viommu, other_device: MockDevice
-) -> None:
+def test_dev_id_of_a_destroyed_device(expected, viommu, other_device):
     other_device.destroy()
     with expected:
         viommu.vdevice_alloc(other_device)
 
 
 @rule("vdevice.dev_id.other_context")
-def test_dev_id_of_another_context(
-    expected: Expectation, viommu: Viommu, ledger: Ledger, uapi: Uapi
-) -> None:
+def test_dev_id_of_another_context(expected, viommu, ledger, uapi):
     other = Context(ledger.process, uapi)
     ledger.contexts.append(other)
     padding = [other.ioas_alloc() for _ in range(20)]
@@ -125,14 +97,7 @@ def test_dev_id_of_another_context(
 
 @rule("vdevice.device.twice")
 @pytest.mark.parametrize("virt_id", [0x99, 0x98], ids=["same_id", "other_id"])
-def test_device_has_a_vdevice_already(
-    expected: Expectation,
-    viommu: Viommu,
-    mock_device: MockDevice,
-    vdevice: IommufdObject,
-    known: Callable[[Viommu, int], bool],
-    virt_id: int,
-) -> None:
+def test_device_has_a_vdevice_already(expected, viommu, mock_device, vdevice, known, virt_id):
     with expected:
         viommu.vdevice_alloc(mock_device, virt_id)
     assert known(viommu, 0x99)
@@ -143,12 +108,8 @@ def test_device_has_a_vdevice_already(
 
 @rule("vdevice.device.twice.other_viommu")
 def test_device_has_a_vdevice_of_another_viommu(
-    expected: Expectation,
-    viommu: Viommu,
-    other_viommu: Viommu,
-    mock_device: MockDevice,
-    vdevice: IommufdObject,
-) -> None:
+    expected, viommu, other_viommu, mock_device, vdevice
+):
     with expected:
         other_viommu.vdevice_alloc(mock_device)
     other_viommu.destroy()
@@ -157,30 +118,20 @@ def test_device_has_a_vdevice_of_another_viommu(
 
 
 @rule("vdevice.device.again")
-def test_device_may_have_a_vdevice_again(
-    viommu: Viommu, other_viommu: Viommu, mock_device: MockDevice, vdevice: IommufdObject
-) -> None:
+def test_device_may_have_a_vdevice_again(viommu, other_viommu, mock_device, vdevice):
     vdevice.destroy()
     viommu.vdevice_alloc(mock_device).destroy()
     other_viommu.vdevice_alloc(mock_device).destroy()
 
 
 @rule("vdevice.device.other")
-def test_device_that_the_viommu_was_not_made_for(
-    viommu: Viommu, other_device: MockDevice, known: Callable[[Viommu, int], bool]
-) -> None:
+def test_device_that_the_viommu_was_not_made_for(viommu, other_device, known):
     viommu.vdevice_alloc(other_device, 0x55)
     assert known(viommu, 0x55)
 
 
 @rule("vdevice.virt_id.taken")
-def test_virt_id_is_taken(
-    expected: Expectation,
-    viommu: Viommu,
-    vdevice: IommufdObject,
-    other_device: MockDevice,
-    known: Callable[[Viommu, int], bool],
-) -> None:
+def test_virt_id_is_taken(expected, viommu, vdevice, other_device, known):
     with expected:
         viommu.vdevice_alloc(other_device, 0x99)
     assert known(viommu, 0x99)
@@ -190,27 +141,19 @@ def test_virt_id_is_taken(
 
 
 @rule("vdevice.virt_id.any")
-def test_any_virt_id(viommu: Viommu, mock_device: MockDevice) -> None:
+def test_any_virt_id(viommu, mock_device):
     for virt_id in [0, 1, 1 << 32, (1 << 64) - 1]:
         viommu.vdevice_alloc(mock_device, virt_id).destroy()
 
 
 @rule("vdevice.virt_id.all_bits")
-def test_virt_id_has_all_its_bits(
-    viommu: Viommu, mock_device: MockDevice, other_device: MockDevice
-) -> None:
+def test_virt_id_has_all_its_bits(viommu, mock_device, other_device):
     viommu.vdevice_alloc(mock_device, 5)
     viommu.vdevice_alloc(other_device, (1 << 32) + 5).destroy()
 
 
 @rule("vdevice.virt_id.per_viommu")
-def test_virt_id_is_the_viommus_own(
-    viommu: Viommu,
-    other_viommu: Viommu,
-    vdevice: IommufdObject,
-    other_device: MockDevice,
-    known: Callable[[Viommu, int], bool],
-) -> None:
+def test_virt_id_is_the_viommus_own(viommu, other_viommu, vdevice, other_device, known):
     other = other_viommu.vdevice_alloc(other_device, 0x99)
     other.destroy()
     assert known(viommu, 0x99)
@@ -219,12 +162,7 @@ def test_virt_id_is_the_viommus_own(
 
 
 @rule("vdevice.virt_id.again")
-def test_virt_id_may_be_taken_again(
-    viommu: Viommu,
-    vdevice: IommufdObject,
-    other_device: MockDevice,
-    known: Callable[[Viommu, int], bool],
-) -> None:
+def test_virt_id_may_be_taken_again(viommu, vdevice, other_device, known):
     vdevice.destroy()
     assert not known(viommu, 0x99)
     viommu.vdevice_alloc(other_device, 0x99)
@@ -232,13 +170,7 @@ def test_virt_id_may_be_taken_again(
 
 
 @rule("vdevice.undone.unwritable")
-def test_id_cannot_be_told(
-    expected: Expectation,
-    unwritable: Callable[..., None],
-    viommu: Viommu,
-    mock_device: MockDevice,
-    other_device: MockDevice,
-) -> None:
+def test_id_cannot_be_told(expected, unwritable, viommu, mock_device, other_device):
     with expected:
         unwritable("IOMMU_VDEVICE_ALLOC", viommu_id=viommu, dev_id=mock_device, virt_id=0x99)
     other = viommu.vdevice_alloc(other_device, 0x99)
@@ -248,9 +180,7 @@ def test_id_cannot_be_told(
 
 
 @rule("vdevice.undone.device_may_go")
-def test_device_of_a_failed_call_may_go(
-    unwritable: Callable[..., None], viommu: Viommu, other_device: MockDevice
-) -> None:
+def test_device_of_a_failed_call_may_go(unwritable, viommu, other_device):
     with raises_errno(EFAULT):
         unwritable("IOMMU_VDEVICE_ALLOC", viommu_id=viommu, dev_id=other_device, virt_id=1)
     other_device.destroy()
@@ -258,9 +188,7 @@ def test_device_of_a_failed_call_may_go(
 
 @rule("vdevice.failure.lookup")
 @pytest.mark.parametrize("nth", [1, 2], ids=["viommu", "device"])
-def test_lookup_fails(
-    expected: Expectation, viommu: Viommu, mock_device: MockDevice, nth: int
-) -> None:
+def test_lookup_fails(expected, viommu, mock_device, nth):
     with expected:
         viommu.vdevice_alloc(mock_device, fail_nth=nth)
     viommu.vdevice_alloc(mock_device).destroy()
@@ -268,9 +196,7 @@ def test_lookup_fails(
 
 
 @rule("vdevice.failure.memory")
-def test_no_memory(
-    expected: Expectation, viommu: Viommu, mock_device: MockDevice, other_ioas: Ioas
-) -> None:
+def test_no_memory(expected, viommu, mock_device, other_ioas):
     with expected:
         viommu.vdevice_alloc(mock_device, fail_nth=3)
     viommu.vdevice_alloc(mock_device).destroy()

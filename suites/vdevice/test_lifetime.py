@@ -4,28 +4,17 @@
 from __future__ import annotations
 
 from errno import ENOENT
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.agent.protocol import Program
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Context, Hwpt, HwptData, Ioas, MockDevice, Viommu
-    from pytest_iommufd.iommufd.object import IommufdObject
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
-
 DEC_WAIT_SECONDS = 70.0
 
 
 @rule("vdevice.lifetime.viommu")
-def test_vdevice_holds_its_viommu(
-    expected: Expectation, viommu: Viommu, vdevice: IommufdObject
-) -> None:
+def test_vdevice_holds_its_viommu(expected, viommu, vdevice):
     with expected:
         viommu.destroy()
     vdevice.destroy()
@@ -33,9 +22,7 @@ def test_vdevice_holds_its_viommu(
 
 
 @rule("vdevice.lifetime.device_id")
-def test_device_cannot_be_destroyed_by_its_id(
-    expected: Expectation, iommufd: Context, mock_device: MockDevice, vdevice: IommufdObject
-) -> None:
+def test_device_cannot_be_destroyed_by_its_id(expected, iommufd, mock_device, vdevice):
     with expected:
         iommufd.destroy(mock_device.id)
     vdevice.destroy()
@@ -44,16 +31,14 @@ def test_device_cannot_be_destroyed_by_its_id(
 
 
 @rule("vdevice.lifetime.gone")
-def test_destroyed_vdevice_is_gone(expected: Expectation, vdevice: IommufdObject) -> None:
+def test_destroyed_vdevice_is_gone(expected, vdevice):
     vdevice.destroy()
     with expected:
         vdevice.destroy()
 
 
 @rule("vdevice.lifetime.context")
-def test_context_may_be_closed_with_a_vdevice(
-    iommufd: Context, viommu: Viommu, other_device: MockDevice, vdevice: IommufdObject
-) -> None:
+def test_context_may_be_closed_with_a_vdevice(iommufd, viommu, other_device, vdevice):
     assert viommu.vdevice_alloc(other_device, 1).id != vdevice.id
     iommufd.close()
 
@@ -62,12 +47,7 @@ def test_context_may_be_closed_with_a_vdevice(
 
 
 @rule("vdevice.tombstone.gone")
-def test_vdevice_goes_with_its_device(
-    expected: Expectation,
-    viommu: Viommu,
-    other_device: MockDevice,
-    known: Callable[[Viommu, int], bool],
-) -> None:
+def test_vdevice_goes_with_its_device(expected, viommu, other_device, known):
     made = viommu.vdevice_alloc(other_device, 0x55)
     other_device.destroy()
     assert not known(viommu, 0x55)
@@ -76,47 +56,35 @@ def test_vdevice_goes_with_its_device(
 
 
 @rule("vdevice.tombstone.viommu")
-def test_vdevice_that_went_lets_go_of_its_viommu(viommu: Viommu, other_device: MockDevice) -> None:
+def test_vdevice_that_went_lets_go_of_its_viommu(viommu, other_device):
     viommu.vdevice_alloc(other_device, 0x55)
     other_device.destroy()
     viommu.destroy()
 
 
 @rule("vdevice.tombstone.virt_id")
-def test_virt_id_of_a_vdevice_that_went_is_free(
-    viommu: Viommu, mock_device: MockDevice, other_device: MockDevice
-) -> None:
+def test_virt_id_of_a_vdevice_that_went_is_free(viommu, mock_device, other_device):
     viommu.vdevice_alloc(other_device, 0x55)
     other_device.destroy()
     viommu.vdevice_alloc(mock_device, 0x55).destroy()
 
 
 @rule("vdevice.tombstone.id")
-def test_id_of_a_vdevice_that_went_is_never_given_again(
-    iommufd: Context, viommu: Viommu, other_device: MockDevice
-) -> None:
+def test_id_of_a_vdevice_that_went_is_never_given_again(iommufd, viommu, other_device):
     made = viommu.vdevice_alloc(other_device, 0x55)
     other_device.destroy()
     assert made.id not in [iommufd.ioas_alloc().id for _ in range(20)]
 
 
 @rule("vdevice.tombstone.id_of_the_device")
-def test_id_of_the_device_is_given_again(
-    iommufd: Context, viommu: Viommu, other_device: MockDevice
-) -> None:
+def test_id_of_the_device_is_given_again(iommufd, viommu, other_device):
     viommu.vdevice_alloc(other_device, 0x55)
     other_device.destroy()
     assert other_device.id in [iommufd.ioas_alloc().id for _ in range(20)]
 
 
 @rule("vdevice.tombstone.attached")
-def test_vdevice_goes_with_an_attached_device(
-    expected: Expectation,
-    iommufd: Context,
-    viommu: Viommu,
-    other_device: MockDevice,
-    hwpt_type: HwptData,
-) -> None:
+def test_vdevice_goes_with_an_attached_device(expected, iommufd, viommu, other_device, hwpt_type):
     made = viommu.vdevice_alloc(other_device, 0x55)
     nested = iommufd.hwpt_alloc(other_device, viommu, hwpt_type.valid())
     other_device.replace(nested)
@@ -129,9 +97,7 @@ def test_vdevice_goes_with_an_attached_device(
 
 @rule("vdevice.tombstone.race")
 @pytest.mark.no_fail_nth("two threads make the calls, not the test itself")
-def test_device_goes_while_its_vdevice_is_made(
-    iommufd: Context, uapi: Uapi, viommu: Viommu, other_device: MockDevice
-) -> None:
+def test_device_goes_while_its_vdevice_is_made(iommufd, uapi, viommu, other_device):
     alloc = uapi.struct(
         "iommu_vdevice_alloc",
         size=uapi.sizeof("iommu_vdevice_alloc"),
@@ -157,18 +123,14 @@ def test_device_goes_while_its_vdevice_is_made(
 
 
 @rule("vdevice.attach.without")
-def test_device_without_a_vdevice_cannot_be_attached(
-    expected: Expectation, mock_device: MockDevice, viommu_hwpt: Hwpt
-) -> None:
+def test_device_without_a_vdevice_cannot_be_attached(expected, mock_device, viommu_hwpt):
     with expected:
         mock_device.replace(viommu_hwpt)
     viommu_hwpt.destroy()
 
 
 @rule("vdevice.attach.without.new_device")
-def test_new_device_cannot_be_attached(
-    expected: Expectation, iommufd: Context, viommu_hwpt: Hwpt
-) -> None:
+def test_new_device_cannot_be_attached(expected, iommufd, viommu_hwpt):
     with expected:
         iommufd.mock_device(viommu_hwpt)
     viommu_hwpt.destroy()
@@ -176,8 +138,8 @@ def test_new_device_cannot_be_attached(
 
 @rule("vdevice.attach.other_viommu")
 def test_device_with_a_vdevice_of_another_viommu_cannot_be_attached(
-    expected: Expectation, mock_device: MockDevice, other_viommu: Viommu, viommu_hwpt: Hwpt
-) -> None:
+    expected, mock_device, other_viommu, viommu_hwpt
+):
     other_viommu.vdevice_alloc(mock_device)
     with expected:
         mock_device.replace(viommu_hwpt)
@@ -185,17 +147,15 @@ def test_device_with_a_vdevice_of_another_viommu_cannot_be_attached(
 
 @rule("vdevice.attach.sibling")
 def test_device_cannot_be_attached_with_the_vdevice_of_another(
-    expected: Expectation, other_device: MockDevice, vdevice: IommufdObject, viommu_hwpt: Hwpt
-) -> None:
+    expected, other_device, vdevice, viommu_hwpt
+):
     with expected:
         other_device.replace(viommu_hwpt)
     vdevice.destroy()
 
 
 @rule("vdevice.attach.with")
-def test_device_with_a_vdevice_is_attached(
-    mock_device: MockDevice, ioas: Ioas, viommu_hwpt: Hwpt, viommu: Viommu
-) -> None:
+def test_device_with_a_vdevice_is_attached(mock_device, ioas, viommu_hwpt, viommu):
     with raises_errno(ENOENT):
         mock_device.replace(viommu_hwpt)
     viommu.vdevice_alloc(mock_device)
@@ -205,13 +165,7 @@ def test_device_with_a_vdevice_is_attached(
 
 
 @rule("vdevice.attach.destroyed_meanwhile")
-def test_vdevice_of_an_attached_device_may_go(
-    expected: Expectation,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    viommu_hwpt: Hwpt,
-    vdevice: IommufdObject,
-) -> None:
+def test_vdevice_of_an_attached_device_may_go(expected, mock_device, ioas, viommu_hwpt, vdevice):
     mock_device.replace(viommu_hwpt)
     vdevice.destroy()
     mock_device.replace(ioas)
@@ -220,13 +174,7 @@ def test_vdevice_of_an_attached_device_may_go(
 
 
 @rule("vdevice.attach.busy")
-def test_attached_hwpt_is_held(
-    expected: Expectation,
-    mock_device: MockDevice,
-    ioas: Ioas,
-    viommu_hwpt: Hwpt,
-    vdevice: IommufdObject,
-) -> None:
+def test_attached_hwpt_is_held(expected, mock_device, ioas, viommu_hwpt, vdevice):
     mock_device.replace(viommu_hwpt)
     vdevice.destroy()
     with expected:

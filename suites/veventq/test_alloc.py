@@ -5,23 +5,12 @@ from __future__ import annotations
 
 import os
 from errno import EFAULT, EMFILE
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
 
 from .conftest import EVENT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Context, Hwpt, MockDevice, Viommu
-    from pytest_iommufd.iommufd.eventfile import EventFile
-    from pytest_iommufd.iommufd.veventq import Veventq
-    from pytest_iommufd.machine import Process
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 UNKNOWN = [0, 9999, 0x7FFF_FFFF, 0xFFFF_FFFF]
 NO_VIOMMUS = ["ioas", "parent_hwpt", "viommu_hwpt", "mock_device", "vdevice", "fault_queue"]
@@ -30,7 +19,7 @@ F_GETFD, FD_CLOEXEC = 1, 1
 
 
 @rule("veventq.size.below_minimum")
-def test_size_below_the_minimum(expected: Expectation, viommu: Viommu) -> None:
+def test_size_below_the_minimum(expected, viommu):
     for size in [0, 4, 24, 27]:
         with expected:
             viommu.veventq_alloc(size=size)
@@ -38,57 +27,57 @@ def test_size_below_the_minimum(expected: Expectation, viommu: Viommu) -> None:
 
 @rule("veventq.size.without_reserved")
 @pytest.mark.parametrize("size", [28, 31, 32])
-def test_size_without_the_reserved_field(viommu: Viommu, size: int) -> None:
+def test_size_without_the_reserved_field(viommu, size):
     assert viommu.veventq_alloc(size=size).fd >= 0
 
 
 @rule("veventq.size.tail_zero")
-def test_tail_of_zeroes(viommu: Viommu) -> None:
+def test_tail_of_zeroes(viommu):
     assert viommu.veventq_alloc(tail=bytes(8)).fd >= 0
 
 
 @rule("veventq.size.tail_nonzero")
-def test_tail_that_is_not_zero(expected: Expectation, viommu: Viommu) -> None:
+def test_tail_that_is_not_zero(expected, viommu):
     with expected:
         viommu.veventq_alloc(tail=b"\0\0\0\1")
 
 
 @rule("veventq.flags")
-def test_flag(expected: Expectation, viommu: Viommu) -> None:
+def test_flag(expected, viommu):
     for bit in [0, 1, 15, 31]:
         with expected:
             viommu.veventq_alloc(flags=1 << bit)
 
 
 @rule("veventq.reserved")
-def test_reserved_is_not_zero(expected: Expectation, viommu: Viommu) -> None:
+def test_reserved_is_not_zero(expected, viommu):
     for value in [1, 1 << 31]:
         with expected:
             viommu.veventq_alloc(__reserved=value)
 
 
 @rule("veventq.type.default")
-def test_type_zero(expected: Expectation, viommu: Viommu) -> None:
+def test_type_zero(expected, viommu):
     with expected:
         viommu.veventq_alloc(type=0)
 
 
 @rule("veventq.flags.first")
-def test_flags_are_looked_at_first(expected: Expectation, viommu: Viommu) -> None:
+def test_flags_are_looked_at_first(expected, viommu):
     for fields in [{"flags": 1}, {"__reserved": 1}, {"type": 0}]:
         with expected:
             viommu.veventq_alloc(0, viommu_id=0, **fields)
 
 
 @rule("veventq.depth")
-def test_depth_out_of_range(expected: Expectation, viommu: Viommu) -> None:
+def test_depth_out_of_range(expected, viommu):
     for depth in [0, DEEPEST + 1, 0xFFFF_FFFF]:
         with expected:
             viommu.veventq_alloc(depth)
 
 
 @rule("veventq.depth.before_id")
-def test_depth_is_looked_at_before_the_id(expected: Expectation, viommu: Viommu) -> None:
+def test_depth_is_looked_at_before_the_id(expected, viommu):
     for depth in [0, DEEPEST + 1]:
         with expected:
             viommu.veventq_alloc(depth, viommu_id=0)
@@ -96,21 +85,19 @@ def test_depth_is_looked_at_before_the_id(expected: Expectation, viommu: Viommu)
 
 @rule("veventq.depth.in_range")
 @pytest.mark.parametrize("depth", [1, DEEPEST])
-def test_depth_in_range(viommu: Viommu, depth: int) -> None:
+def test_depth_in_range(viommu, depth):
     assert viommu.veventq_alloc(depth).fd >= 0
 
 
 @rule("veventq.viommu_id.names_nothing")
-def test_viommu_id_names_nothing(expected: Expectation, viommu: Viommu) -> None:
+def test_viommu_id_names_nothing(expected, viommu):
     for number in UNKNOWN:
         with expected:
             viommu.veventq_alloc(viommu_id=number)
 
 
 @rule("veventq.viommu_id.other_type")
-def test_viommu_id_of_another_type(
-    expected: Expectation, viommu: Viommu, request: pytest.FixtureRequest
-) -> None:
+def test_viommu_id_of_another_type(expected, viommu, request):
     for kind in NO_VIOMMUS:
         wrong = request.getfixturevalue(kind)
         with expected:
@@ -118,20 +105,20 @@ def test_viommu_id_of_another_type(
 
 
 @rule("veventq.viommu_id.destroyed")
-def test_viommu_id_of_a_destroyed_viommu(expected: Expectation, viommu: Viommu) -> None:
+def test_viommu_id_of_a_destroyed_viommu(expected, viommu):
     viommu.destroy()
     with expected:
         viommu.veventq_alloc()
 
 
 @rule("veventq.type.any")
-def test_any_type(viommu: Viommu) -> None:
+def test_any_type(viommu):
     for number in [1, 2, 77, 0xFFFF_FFFF]:
         assert viommu.veventq_alloc(type=number).fd >= 0
 
 
 @rule("veventq.type.twice")
-def test_second_queue_of_a_type(expected: Expectation, viommu: Viommu, veventq: Veventq) -> None:
+def test_second_queue_of_a_type(expected, viommu, veventq):
     with expected:
         viommu.veventq_alloc()
     veventq.close()
@@ -140,33 +127,31 @@ def test_second_queue_of_a_type(expected: Expectation, viommu: Viommu, veventq: 
 
 
 @rule("veventq.type.each")
-def test_queue_of_each_type(viommu: Viommu, veventq: Veventq) -> None:
+def test_queue_of_each_type(viommu, veventq):
     made = [veventq, *(viommu.veventq_alloc(type=number) for number in (1, 2))]
     assert len({queue.fd for queue in made}) == 3
 
 
 @rule("veventq.type.again")
-def test_queue_of_a_type_again(viommu: Viommu, veventq: Veventq) -> None:
+def test_queue_of_a_type_again(viommu, veventq):
     veventq.close()
     veventq.destroy()
     assert viommu.veventq_alloc().fd >= 0
 
 
 @rule("veventq.type.per_viommu")
-def test_queue_of_a_type_for_each_viommu(
-    iommufd: Context, mock_device: MockDevice, other_parent: Hwpt, veventq: Veventq
-) -> None:
+def test_queue_of_a_type_for_each_viommu(iommufd, mock_device, other_parent, veventq):
     other = iommufd.viommu_alloc(mock_device, other_parent).veventq_alloc()
     assert other.id != veventq.id
 
 
 @rule("veventq.fd.close_on_exec")
-def test_file_is_closed_on_exec(event_file: EventFile) -> None:
+def test_file_is_closed_on_exec(event_file):
     assert event_file.call("fcntl", F_GETFD) == FD_CLOEXEC
 
 
 @rule("veventq.fd.name")
-def test_file_has_a_name(veventq: Veventq, process: Process, iommufd: Context) -> None:
+def test_file_has_a_name(veventq, process, iommufd):
     path = iommufd.put(f"/proc/self/fd/{veventq.fd}\0".encode())
     at = iommufd.put(bytes(64))
     size = process.checked("readlinkat", 0, path, at, 64)
@@ -174,9 +159,7 @@ def test_file_has_a_name(veventq: Veventq, process: Process, iommufd: Context) -
 
 
 @rule("veventq.fd.none_free")
-def test_no_free_file_descriptor(
-    expected: Expectation, viommu: Viommu, no_free_fd: Callable[[], None]
-) -> None:
+def test_no_free_file_descriptor(expected, viommu, no_free_fd):
     no_free_fd()
     with expected:
         viommu.veventq_alloc()
@@ -184,9 +167,7 @@ def test_no_free_file_descriptor(
 
 
 @rule("veventq.undone.type_free")
-def test_type_of_a_failed_call_is_free(
-    iommufd: Context, viommu: Viommu, no_free_fd: Callable[[], None]
-) -> None:
+def test_type_of_a_failed_call_is_free(iommufd, viommu, no_free_fd):
     first = iommufd.ioas_alloc()
     no_free_fd()
     for _ in range(2):
@@ -196,9 +177,7 @@ def test_type_of_a_failed_call_is_free(
 
 
 @rule("veventq.undone.unwritable")
-def test_id_cannot_be_told(
-    expected: Expectation, unwritable: Callable[..., None], uapi: Uapi, viommu: Viommu
-) -> None:
+def test_id_cannot_be_told(expected, unwritable, uapi, viommu):
     number = uapi.IOMMU_VEVENTQ_TYPE_SELFTEST
     with expected:
         unwritable("IOMMU_VEVENTQ_ALLOC", viommu_id=viommu, type=number, veventq_depth=1)
@@ -209,9 +188,7 @@ def test_id_cannot_be_told(
 
 
 @rule("veventq.undone.fd_reused")
-def test_file_descriptor_of_a_failed_call_is_free(
-    unwritable: Callable[..., None], iommufd: Context, process: Process, viommu: Viommu
-) -> None:
+def test_file_descriptor_of_a_failed_call_is_free(unwritable, iommufd, process, viommu):
     free = process.checked("dup", iommufd.fd)
     process.checked("close", free)
     with raises_errno(EFAULT):
@@ -220,7 +197,7 @@ def test_file_descriptor_of_a_failed_call_is_free(
 
 
 @rule("veventq.failure.lookup")
-def test_lookup_fails(expected: Expectation, viommu: Viommu) -> None:
+def test_lookup_fails(expected, viommu):
     with expected:
         viommu.veventq_alloc(fail_nth=1)
     viommu.destroy()
@@ -228,7 +205,7 @@ def test_lookup_fails(expected: Expectation, viommu: Viommu) -> None:
 
 @rule("veventq.failure.memory")
 @pytest.mark.parametrize("nth", [2, 3])
-def test_no_memory(expected: Expectation, viommu: Viommu, nth: int) -> None:
+def test_no_memory(expected, viommu, nth):
     with expected:
         viommu.veventq_alloc(fail_nth=nth)
     viommu.destroy()
@@ -238,19 +215,19 @@ def test_no_memory(expected: Expectation, viommu: Viommu, nth: int) -> None:
 
 
 @rule("veventq.poll.empty")
-def test_poll_of_an_empty_queue(event_file: EventFile) -> None:
+def test_poll_of_an_empty_queue(event_file):
     assert event_file.poll() == 0
 
 
 @rule("veventq.seek")
-def test_seek(expected: Expectation, event_file: EventFile) -> None:
+def test_seek(expected, event_file):
     for whence in [os.SEEK_SET, os.SEEK_CUR, os.SEEK_END]:
         with expected:
             event_file.call("lseek", 0, whence)
 
 
 @rule("veventq.read_at")
-def test_read_at_an_offset(expected: Expectation, iommufd: Context, event_file: EventFile) -> None:
+def test_read_at_an_offset(expected, iommufd, event_file):
     for offset in [0, 8]:
         at = iommufd.put(bytes(EVENT))
         with expected:
@@ -258,20 +235,20 @@ def test_read_at_an_offset(expected: Expectation, iommufd: Context, event_file: 
 
 
 @rule("veventq.read.empty")
-def test_read_of_an_empty_queue(event_file: EventFile) -> None:
+def test_read_of_an_empty_queue(event_file):
     for size in [8, 11, 12, 64]:
         assert event_file.read(size) == b""
 
 
 @rule("veventq.read.below_header")
-def test_read_of_less_than_a_header(expected: Expectation, event_file: EventFile) -> None:
+def test_read_of_less_than_a_header(expected, event_file):
     for size in [0, 1, 7]:
         with expected:
             event_file.read(size)
 
 
 @rule("veventq.write")
-def test_write(expected: Expectation, event_file: EventFile) -> None:
+def test_write(expected, event_file):
     for size in [0, 8, 12]:
         with expected:
             event_file.write(bytes(size))
@@ -281,7 +258,7 @@ def test_write(expected: Expectation, event_file: EventFile) -> None:
 
 
 @rule("veventq.lifetime.file")
-def test_open_file_holds_the_queue(expected: Expectation, veventq: Veventq) -> None:
+def test_open_file_holds_the_queue(expected, veventq):
     with expected:
         veventq.destroy()
     veventq.close()
@@ -289,7 +266,7 @@ def test_open_file_holds_the_queue(expected: Expectation, veventq: Veventq) -> N
 
 
 @rule("veventq.lifetime.viommu")
-def test_queue_holds_its_viommu(expected: Expectation, viommu: Viommu, veventq: Veventq) -> None:
+def test_queue_holds_its_viommu(expected, viommu, veventq):
     veventq.close()
     with expected:
         viommu.destroy()
@@ -298,6 +275,6 @@ def test_queue_holds_its_viommu(expected: Expectation, viommu: Viommu, veventq: 
 
 
 @rule("veventq.lifetime.context")
-def test_file_outlives_the_context(iommufd: Context, event_file: EventFile) -> None:
+def test_file_outlives_the_context(iommufd, event_file):
     iommufd.close()
     assert event_file.read(EVENT) == b""

@@ -18,16 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_iommufd.iommufd import (
-        Buffer,
         Context,
-        Hwpt,
-        Ioas,
         MockDevice,
-        Viommu,
     )
-    from pytest_iommufd.iommufd.object import IommufdObject
-    from pytest_iommufd.iommufd.veventq import Veventq
-    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
 THREADS = 4
@@ -38,9 +31,7 @@ def trigger(iommufd: Context, device: object) -> None:
 
 
 @rule("veventq.trigger.dev_id")
-def test_trigger_on_what_is_no_device(
-    expected: Expectation, iommufd: Context, request: pytest.FixtureRequest
-) -> None:
+def test_trigger_on_what_is_no_device(expected, iommufd, request):
     for kind in ["nothing", "ioas", "viommu", "vdevice"]:
         wrong = None if kind == "nothing" else request.getfixturevalue(kind)
         with expected:
@@ -49,12 +40,8 @@ def test_trigger_on_what_is_no_device(
 
 @rule("veventq.trigger.not_attached")
 def test_event_of_a_device_that_is_not_on_the_viommu(
-    expected: Expectation,
-    iommufd: Context,
-    attached: MockDevice,
-    event_file: EventFile,
-    request: pytest.FixtureRequest,
-) -> None:
+    expected, iommufd, attached, event_file, request
+):
     for where in ["ioas", "parent_hwpt", "nested_hwpt"]:
         attached.replace(request.getfixturevalue(where))
         with expected:
@@ -63,14 +50,7 @@ def test_event_of_a_device_that_is_not_on_the_viommu(
 
 
 @rule("veventq.trigger.virt_id_zero")
-def test_event_of_the_virt_id_zero(
-    expected: Expectation,
-    iommufd: Context,
-    viommu: Viommu,
-    mock_device: MockDevice,
-    viommu_hwpt: Hwpt,
-    event_file: EventFile,
-) -> None:
+def test_event_of_the_virt_id_zero(expected, iommufd, viommu, mock_device, viommu_hwpt, event_file):
     viommu.vdevice_alloc(mock_device, 0)
     mock_device.replace(viommu_hwpt)
     with expected:
@@ -79,17 +59,13 @@ def test_event_of_the_virt_id_zero(
 
 
 @rule("veventq.trigger.no_queue")
-def test_event_without_a_queue(
-    expected: Expectation, iommufd: Context, attached: MockDevice
-) -> None:
+def test_event_without_a_queue(expected, iommufd, attached):
     with expected:
         trigger(iommufd, attached)
 
 
 @rule("veventq.trigger.no_queue.other_type")
-def test_event_with_a_queue_of_another_type(
-    expected: Expectation, iommufd: Context, attached: MockDevice, viommu: Viommu
-) -> None:
+def test_event_with_a_queue_of_another_type(expected, iommufd, attached, viommu):
     queue = viommu.veventq_alloc(type=1)
     with expected:
         trigger(iommufd, attached)
@@ -97,9 +73,7 @@ def test_event_with_a_queue_of_another_type(
 
 
 @rule("veventq.trigger.no_queue.destroyed")
-def test_event_with_a_queue_that_was_destroyed(
-    expected: Expectation, iommufd: Context, attached: MockDevice, veventq: Veventq
-) -> None:
+def test_event_with_a_queue_that_was_destroyed(expected, iommufd, attached, veventq):
     veventq.close()
     veventq.destroy()
     with expected:
@@ -107,15 +81,13 @@ def test_event_with_a_queue_that_was_destroyed(
 
 
 @rule("veventq.event")
-def test_event_is_told(happen: Callable[..., None], events: Callable[..., list[Event]]) -> None:
+def test_event_is_told(happen, events):
     happen()
     assert events() == [Event(0, 0x99)]
 
 
 @rule("veventq.event.sequence")
-def test_events_are_counted(
-    happen: Callable[..., None], events: Callable[..., list[Event]]
-) -> None:
+def test_events_are_counted(happen, events):
     happen(2)
     assert events() == [Event(0), Event(1)]
     happen()
@@ -123,35 +95,21 @@ def test_events_are_counted(
 
 
 @rule("veventq.event.type")
-def test_event_goes_to_the_queue_of_its_type(
-    happen: Callable[..., None], event_file: EventFile, viommu: Viommu
-) -> None:
+def test_event_goes_to_the_queue_of_its_type(happen, event_file, viommu):
     other = EventFile(viommu.veventq_alloc(type=1))
     happen()
     assert (event_file.poll(), other.poll()) == (READABLE, 0)
 
 
 @rule("veventq.event.viommu")
-def test_event_goes_to_its_viommu(
-    iommufd: Context,
-    mock_device: MockDevice,
-    other_parent: Hwpt,
-    event_file: EventFile,
-    happen: Callable[..., None],
-) -> None:
+def test_event_goes_to_its_viommu(iommufd, mock_device, other_parent, event_file, happen):
     other = EventFile(iommufd.viommu_alloc(mock_device, other_parent).veventq_alloc())
     happen()
     assert (event_file.poll(), other.poll()) == (READABLE, 0)
 
 
 @rule("veventq.event.device")
-def test_events_of_two_devices(
-    viommu: Viommu,
-    viommu_hwpt: Hwpt,
-    other_device: MockDevice,
-    happen: Callable[..., None],
-    events: Callable[..., list[Event]],
-) -> None:
+def test_events_of_two_devices(viommu, viommu_hwpt, other_device, happen, events):
     viommu.vdevice_alloc(other_device, 0x55)
     other_device.replace(viommu_hwpt)
     happen(1, other_device)
@@ -160,13 +118,7 @@ def test_events_of_two_devices(
 
 
 @rule("veventq.event.stays")
-def test_event_outlives_the_attachment(
-    attached: MockDevice,
-    ioas: Ioas,
-    vdevice: IommufdObject,
-    happen: Callable[..., None],
-    events: Callable[..., list[Event]],
-) -> None:
+def test_event_outlives_the_attachment(attached, ioas, vdevice, happen, events):
     happen()
     attached.replace(ioas)
     vdevice.destroy()
@@ -175,14 +127,7 @@ def test_event_outlives_the_attachment(
 
 @rule("veventq.event.back_again")
 @pytest.mark.parametrize("away", ["ioas", "nested_hwpt"])
-def test_event_of_a_device_that_has_come_back(
-    attached: MockDevice,
-    viommu_hwpt: Hwpt,
-    happen: Callable[..., None],
-    events: Callable[..., list[Event]],
-    away: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_event_of_a_device_that_has_come_back(attached, viommu_hwpt, happen, events, away, request):
     for pt in (request.getfixturevalue(away), viommu_hwpt):
         attached.replace(pt)
     happen()
@@ -193,7 +138,7 @@ def test_event_of_a_device_that_has_come_back(
 
 
 @rule("veventq.poll.pending")
-def test_poll_with_an_event(happen: Callable[..., None], event_file: EventFile) -> None:
+def test_poll_with_an_event(happen, event_file):
     happen()
     assert event_file.poll() == READABLE
     event_file.read(EVENT)
@@ -202,18 +147,14 @@ def test_poll_with_an_event(happen: Callable[..., None], event_file: EventFile) 
 
 @rule("veventq.read.part")
 @pytest.mark.parametrize("size", [EVENT, EVENT + HEADER - 1, EVENT + HEADER, 2 * EVENT - 1])
-def test_what_does_not_fit_stays(
-    happen: Callable[..., None], events: Callable[..., list[Event]], size: int
-) -> None:
+def test_what_does_not_fit_stays(happen, events, size):
     happen(2)
     assert events(size) == [Event(0)]
     assert events() == [Event(1)]
 
 
 @rule("veventq.read.part_in_order")
-def test_what_does_not_fit_stays_before_the_rest(
-    viommu: Viommu, iommufd: Context, attached: MockDevice
-) -> None:
+def test_what_does_not_fit_stays_before_the_rest(viommu, iommufd, attached):
     file = EventFile(viommu.veventq_alloc(3))
     for _ in range(3):
         trigger(iommufd, attached)
@@ -222,20 +163,13 @@ def test_what_does_not_fit_stays_before_the_rest(
 
 
 @rule("veventq.read.fits")
-def test_two_events_that_just_fit(
-    happen: Callable[..., None], events: Callable[..., list[Event]]
-) -> None:
+def test_two_events_that_just_fit(happen, events):
     happen(2)
     assert events(2 * EVENT) == [Event(0), Event(1)]
 
 
 @rule("veventq.read.too_short")
-def test_read_too_short_for_the_event(
-    expected: Expectation,
-    happen: Callable[..., None],
-    event_file: EventFile,
-    events: Callable[..., list[Event]],
-) -> None:
+def test_read_too_short_for_the_event(expected, happen, event_file, events):
     happen()
     for size in [0, 7, 8, 11]:
         with expected:
@@ -245,13 +179,8 @@ def test_read_too_short_for_the_event(
 
 @rule("veventq.read.unwritable")
 def test_event_that_cannot_be_written_stays(
-    expected: Expectation,
-    happen: Callable[..., None],
-    event_file: EventFile,
-    events: Callable[..., list[Event]],
-    page_before_hole: Buffer,
-    page_size: int,
-) -> None:
+    expected, happen, event_file, events, page_before_hole, page_size
+):
     happen()
     for room in [0, 4, 8, 11]:
         with expected:
@@ -263,13 +192,8 @@ def test_event_that_cannot_be_written_stays(
 @rule("veventq.read.unwritable_second")
 @pytest.mark.parametrize("room", [0, 8])
 def test_second_event_that_cannot_be_written_stays(
-    happen: Callable[..., None],
-    event_file: EventFile,
-    events: Callable[..., list[Event]],
-    page_before_hole: Buffer,
-    page_size: int,
-    room: int,
-) -> None:
+    happen, event_file, events, page_before_hole, page_size, room
+):
     happen(2)
     at = page_before_hole.address + page_size - EVENT - room
     assert len(event_file.read(2 * EVENT, at=at)) == EVENT
@@ -278,12 +202,8 @@ def test_second_event_that_cannot_be_written_stays(
 
 @rule("veventq.read.unwritable_counts")
 def test_event_that_could_not_be_read_still_counts(
-    happen: Callable[..., None],
-    event_file: EventFile,
-    events: Callable[..., list[Event]],
-    page_before_hole: Buffer,
-    page_size: int,
-) -> None:
+    happen, event_file, events, page_before_hole, page_size
+):
     happen(2)
     at = page_before_hole.address + page_size - EVENT
     assert len(event_file.read(2 * EVENT, at=at)) == EVENT
@@ -295,26 +215,20 @@ def test_event_that_could_not_be_read_still_counts(
 
 
 @rule("veventq.lost")
-def test_lost_event_is_told(
-    happen: Callable[..., None], events: Callable[..., list[Event]]
-) -> None:
+def test_lost_event_is_told(happen, events):
     happen(3)
     assert events() == [Event(0), Event(1), lost(2)]
     assert events() == []
 
 
 @rule("veventq.lost.several")
-def test_several_lost_events_are_told_at_once(
-    happen: Callable[..., None], events: Callable[..., list[Event]]
-) -> None:
+def test_several_lost_events_are_told_at_once(happen, events):
     happen(5)
     assert events() == [Event(0), Event(1), lost(4)]
 
 
 @rule("veventq.lost.afterwards")
-def test_events_after_lost_ones(
-    happen: Callable[..., None], events: Callable[..., list[Event]]
-) -> None:
+def test_events_after_lost_ones(happen, events):
     happen(3)
     events()
     happen(3)
@@ -322,9 +236,7 @@ def test_events_after_lost_ones(
 
 
 @rule("veventq.lost.by_sequence")
-def test_event_takes_the_place_of_the_header(
-    happen: Callable[..., None], events: Callable[..., list[Event]]
-) -> None:
+def test_event_takes_the_place_of_the_header(happen, events):
     happen(3)
     assert events(EVENT) == [Event(0)]
     happen()
@@ -332,9 +244,7 @@ def test_event_takes_the_place_of_the_header(
 
 
 @rule("veventq.lost.by_sequence_and_header")
-def test_events_are_lost_again(
-    happen: Callable[..., None], events: Callable[..., list[Event]]
-) -> None:
+def test_events_are_lost_again(happen, events):
     happen(3)
     assert events(EVENT) == [Event(0)]
     happen(2)
@@ -342,9 +252,7 @@ def test_events_are_lost_again(
 
 
 @rule("veventq.lost.header_alone")
-def test_header_is_read_alone(
-    happen: Callable[..., None], event_file: EventFile, events: Callable[..., list[Event]]
-) -> None:
+def test_header_is_read_alone(happen, event_file, events):
     happen(3)
     events(2 * EVENT)
     assert event_file.poll() == READABLE
@@ -354,18 +262,14 @@ def test_header_is_read_alone(
 
 @rule("veventq.lost.header_does_not_fit")
 @pytest.mark.parametrize("more", [0, 1, 7])
-def test_header_that_does_not_fit_stays(
-    happen: Callable[..., None], events: Callable[..., list[Event]], more: int
-) -> None:
+def test_header_that_does_not_fit_stays(happen, events, more):
     happen(3)
     assert events(2 * EVENT + more) == [Event(0), Event(1)]
     assert events() == [lost(2)]
 
 
 @rule("veventq.lost.event_after_the_header")
-def test_event_takes_the_place_of_a_header_alone(
-    happen: Callable[..., None], events: Callable[..., list[Event]]
-) -> None:
+def test_event_takes_the_place_of_a_header_alone(happen, events):
     happen(3)
     events(2 * EVENT)
     happen()
@@ -373,13 +277,7 @@ def test_event_takes_the_place_of_a_header_alone(
 
 
 @rule("veventq.lost.unwritable")
-def test_header_that_cannot_be_written_stays(
-    expected: Expectation,
-    happen: Callable[..., None],
-    event_file: EventFile,
-    events: Callable[..., list[Event]],
-    unmapped: int,
-) -> None:
+def test_header_that_cannot_be_written_stays(expected, happen, event_file, events, unmapped):
     happen(3)
     events(2 * EVENT)
     with expected:
@@ -389,9 +287,7 @@ def test_header_that_cannot_be_written_stays(
 
 @rule("veventq.lost.depth")
 @pytest.mark.parametrize("depth", [1, 3, 20])
-def test_queue_has_its_depth(
-    viommu: Viommu, iommufd: Context, attached: MockDevice, depth: int
-) -> None:
+def test_queue_has_its_depth(viommu, iommufd, attached, depth):
     file = EventFile(viommu.veventq_alloc(depth))
     for _ in range(depth):
         trigger(iommufd, attached)
@@ -402,9 +298,7 @@ def test_queue_has_its_depth(
 
 
 @rule("veventq.lost.no_memory")
-def test_event_without_memory_is_lost(
-    expected: Expectation, happen: Callable[..., None], events: Callable[..., list[Event]]
-) -> None:
+def test_event_without_memory_is_lost(expected, happen, events):
     with expected:
         happen(fail_nth=2)
     assert events() == [lost(0)]
@@ -413,12 +307,7 @@ def test_event_without_memory_is_lost(
 
 
 @rule("veventq.lost.no_memory_to_read")
-def test_header_without_memory_stays(
-    expected: Expectation,
-    happen: Callable[..., None],
-    event_file: EventFile,
-    events: Callable[..., list[Event]],
-) -> None:
+def test_header_without_memory_stays(expected, happen, event_file, events):
     happen(3)
     events(2 * EVENT)
     with expected:
@@ -431,9 +320,7 @@ def test_header_without_memory_stays(
 
 @rule("veventq.pending.destroyed")
 @pytest.mark.parametrize("number", [1, 3])
-def test_queue_with_events_is_destroyed(
-    viommu: Viommu, veventq: Veventq, happen: Callable[..., None], number: int
-) -> None:
+def test_queue_with_events_is_destroyed(viommu, veventq, happen, number):
     happen(number)
     veventq.close()
     veventq.destroy()
@@ -441,19 +328,14 @@ def test_queue_with_events_is_destroyed(
 
 
 @rule("veventq.pending.closed")
-def test_events_after_the_file_is_closed(veventq: Veventq, happen: Callable[..., None]) -> None:
+def test_events_after_the_file_is_closed(veventq, happen):
     veventq.close()
     happen(4)
     veventq.destroy()
 
 
 @rule("veventq.pending.context")
-def test_events_after_the_context_is_closed(
-    iommufd: Context,
-    event_file: EventFile,
-    happen: Callable[..., None],
-    events: Callable[..., list[Event]],
-) -> None:
+def test_events_after_the_context_is_closed(iommufd, event_file, happen, events):
     assert event_file.fd >= 0
     happen(3)
     iommufd.close()
@@ -487,9 +369,7 @@ def programs(iommufd: Context, uapi: Uapi, attached: MockDevice) -> Callable[...
 
 @rule("veventq.threads.trigger")
 @pytest.mark.no_fail_nth("threads make the calls, not the test itself")
-def test_threads_tell_of_events(
-    iommufd: Context, viommu: Viommu, programs: Callable[..., list[Program]]
-) -> None:
+def test_threads_tell_of_events(iommufd, viommu, programs):
     file = EventFile(viommu.veventq_alloc(THREADS * 8))
     iommufd.process.run_parallel(programs(THREADS, 8))
     data = file.read(THREADS * 8 * EVENT + HEADER)
@@ -499,9 +379,7 @@ def test_threads_tell_of_events(
 
 @rule("veventq.threads.read")
 @pytest.mark.no_fail_nth("threads make the calls, not the test itself")
-def test_threads_read_while_events_come(
-    iommufd: Context, viommu: Viommu, programs: Callable[..., list[Program]]
-) -> None:
+def test_threads_read_while_events_come(iommufd, viommu, programs):
     file = EventFile(viommu.veventq_alloc(THREADS * 8))
     reader = Program()
     reads = []
@@ -516,9 +394,7 @@ def test_threads_read_while_events_come(
 
 @rule("veventq.threads.poll")
 @pytest.mark.no_fail_nth("threads make the calls, not the test itself")
-def test_thread_that_polls_is_woken(
-    iommufd: Context, event_file: EventFile, programs: Callable[..., list[Program]]
-) -> None:
+def test_thread_that_polls_is_woken(iommufd, event_file, programs):
     waiter = Program()
     buffer = iommufd.put(struct.pack("<iHHqq", event_file.fd, READABLE, 0, 5, 0))
     call = waiter.syscall("ppoll", buffer, 1, buffer + 8, 0, 0)

@@ -4,18 +4,10 @@
 from __future__ import annotations
 
 from errno import ENODEV
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Context, Hwpt, Ioas, MockDevice
-    from pytest_iommufd.iommufd.vfio import VfioContainer
-    from pytest_iommufd.rules.expectation import Expectation
 
 UNKNOWN = 9999
 UNKNOWN_OP = 3
@@ -23,15 +15,13 @@ OPS = ["get", "set", "clear"]
 
 
 @rule("vfio_compat.ioas.none")
-def test_get_of_none(expected: Expectation, vfio_ioas: Callable[..., int], ioas: Ioas) -> None:
+def test_get_of_none(expected, vfio_ioas, ioas):
     with expected:
         vfio_ioas("get", ioas)
 
 
 @rule("vfio_compat.ioas.set")
-def test_get_after_set(
-    expected: Expectation, iommufd: Context, vfio_ioas: Callable[..., int], ioas: Ioas
-) -> None:
+def test_get_after_set(expected, iommufd, vfio_ioas, ioas):
     other = iommufd.ioas_alloc()
     for chosen in (ioas, other, ioas):
         with expected:
@@ -41,7 +31,7 @@ def test_get_after_set(
 
 @rule("vfio_compat.ioas.cleared")
 @pytest.mark.usefixtures("container")
-def test_get_after_clear(expected: Expectation, vfio_ioas: Callable[..., int]) -> None:
+def test_get_after_clear(expected, vfio_ioas):
     vfio_ioas("clear")
     with expected:
         vfio_ioas("get")
@@ -49,27 +39,21 @@ def test_get_after_clear(expected: Expectation, vfio_ioas: Callable[..., int]) -
 
 @rule("vfio_compat.ioas.clear_of_none")
 @pytest.mark.usefixtures("container")
-def test_clear_twice(expected: Expectation, vfio_ioas: Callable[..., int]) -> None:
+def test_clear_twice(expected, vfio_ioas):
     for _ in range(2):
         with expected:
             vfio_ioas("clear")
 
 
 @rule("vfio_compat.ioas.unknown")
-def test_set_to_no_object(expected: Expectation, vfio_ioas: Callable[..., int]) -> None:
+def test_set_to_no_object(expected, vfio_ioas):
     for number in (0, UNKNOWN, 0xFFFF_FFFF):
         with expected:
             vfio_ioas("set", number)
 
 
 @rule("vfio_compat.ioas.other_type")
-def test_set_to_another_type(
-    expected: Expectation,
-    vfio_ioas: Callable[..., int],
-    ioas: Ioas,
-    mock_device: MockDevice,
-    auto_hwpt: Hwpt,
-) -> None:
+def test_set_to_another_type(expected, vfio_ioas, ioas, mock_device, auto_hwpt):
     vfio_ioas("set", ioas)
     for target in (mock_device, mock_device.selftest, auto_hwpt):
         with expected:
@@ -78,7 +62,7 @@ def test_set_to_another_type(
 
 
 @rule("vfio_compat.ioas.unknown_op")
-def test_unknown_op(expected: Expectation, iommufd: Context, ioas: Ioas) -> None:
+def test_unknown_op(expected, iommufd, ioas):
     for op in (UNKNOWN_OP, 0xFFFF):
         with expected:
             iommufd.ioctl("IOMMU_VFIO_IOAS", op=op, ioas_id=ioas)
@@ -87,9 +71,7 @@ def test_unknown_op(expected: Expectation, iommufd: Context, ioas: Ioas) -> None
 @rule("vfio_compat.ioas.reserved")
 @pytest.mark.usefixtures("container")
 @pytest.mark.parametrize("op", OPS)
-def test_reserved(
-    expected: Expectation, vfio_ioas: Callable[..., int], ioas: Ioas, op: str
-) -> None:
+def test_reserved(expected, vfio_ioas, ioas, op):
     for bit in (0, 8, 15):
         with expected:
             vfio_ioas(op, ioas, __reserved=1 << bit)
@@ -97,7 +79,7 @@ def test_reserved(
 
 
 @rule("vfio_compat.ioas.reserved_first")
-def test_reserved_is_told_first(expected: Expectation, vfio_ioas: Callable[..., int]) -> None:
+def test_reserved_is_told_first(expected, vfio_ioas):
     with expected:
         vfio_ioas("get", __reserved=1)
     with expected:
@@ -105,9 +87,7 @@ def test_reserved_is_told_first(expected: Expectation, vfio_ioas: Callable[..., 
 
 
 @rule("vfio_compat.ioas.destroyed")
-def test_destroyed_ioas_is_forgotten(
-    expected: Expectation, container: VfioContainer, vfio_ioas: Callable[..., int], ioas: Ioas
-) -> None:
+def test_destroyed_ioas_is_forgotten(expected, container, vfio_ioas, ioas):
     ioas.destroy()
     with expected:
         vfio_ioas("get")
@@ -119,17 +99,13 @@ def test_destroyed_ioas_is_forgotten(
 
 @rule("vfio_compat.ioas.other_destroyed")
 @pytest.mark.usefixtures("container")
-def test_ioas_stays_when_another_is_destroyed(
-    iommufd: Context, vfio_ioas: Callable[..., int], ioas: Ioas
-) -> None:
+def test_ioas_stays_when_another_is_destroyed(iommufd, vfio_ioas, ioas):
     iommufd.ioas_alloc().destroy()
     assert vfio_ioas("get") == ioas.id
 
 
 @rule("vfio_compat.ioas.of_each_context")
-def test_another_context_has_its_own(
-    container: VfioContainer, other_container: VfioContainer
-) -> None:
+def test_another_context_has_its_own(container, other_container):
     container.get_info()
     with raises_errno(ENODEV):
         other_container.get_info()

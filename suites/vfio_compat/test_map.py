@@ -12,9 +12,7 @@ import pytest
 from pytest_iommufd import raises_errno, rule
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas
-    from pytest_iommufd.iommufd.vfio import VfioContainer
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Buffer, Context, Hwpt
 
 READ, WRITE = 1, 2
 MINIMUM = 32
@@ -29,33 +27,21 @@ def check(context: Context, hwpt: Hwpt, iova: int, buffer: Buffer) -> None:
 
 @rule("vfio_compat.map.accepted")
 @pytest.mark.parametrize("kind", ["type1", "type1v2"])
-def test_map(
-    expected: Expectation,
-    iommufd: Context,
-    auto_hwpt: Hwpt,
-    start: int,
-    buffer: Buffer,
-    kind: str,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_map(expected, iommufd, auto_hwpt, start, buffer, kind, request):
     with expected:
         request.getfixturevalue(kind).map_dma(start, buffer, buffer.size)
     check(iommufd, auto_hwpt, start, buffer)
 
 
 @rule("vfio_compat.map.argsz")
-def test_argsz_below_the_least(
-    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer
-) -> None:
+def test_argsz_below_the_least(expected, container, start, buffer):
     for argsz in (0, 1, 24, MINIMUM - 1):
         with expected:
             container.map_dma(start, buffer, buffer.size, argsz=argsz)
 
 
 @rule("vfio_compat.map.argsz_larger")
-def test_rest_of_argsz_is_not_looked_at(
-    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer
-) -> None:
+def test_rest_of_argsz_is_not_looked_at(expected, container, start, buffer):
     with expected:
         container.map_dma(start, buffer, buffer.size, tail=b"\xff" * 8)
     with expected:
@@ -63,31 +49,27 @@ def test_rest_of_argsz_is_not_looked_at(
 
 
 @rule("vfio_compat.map.unknown_flag")
-def test_unknown_flag(
-    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer
-) -> None:
+def test_unknown_flag(expected, container, start, buffer):
     for bit in range(2, 32):
         with expected:
             container.map_dma(start, buffer, buffer.size, flags=READ | WRITE | 1 << bit)
 
 
 @rule("vfio_compat.map.checked_first")
-def test_argsz_and_flags_are_told_first(expected: Expectation, vfio: VfioContainer) -> None:
+def test_argsz_and_flags_are_told_first(expected, vfio):
     for wrong in ({"argsz": 1}, {"flags": 1 << 31}):
         with expected:
             vfio.map_dma(0, 0, 4096, **wrong)
 
 
 @rule("vfio_compat.map.without_ioas")
-def test_map_without_ioas(expected: Expectation, vfio: VfioContainer, buffer: Buffer) -> None:
+def test_map_without_ioas(expected, vfio, buffer):
     with expected:
         vfio.map_dma(0, buffer, buffer.size)
 
 
 @rule("vfio_compat.map.pointer")
-def test_map_at_a_bad_pointer(
-    expected: Expectation, vfio: VfioContainer, unmapped: int, page_before_hole: Buffer
-) -> None:
+def test_map_at_a_bad_pointer(expected, vfio, unmapped, page_before_hole):
     for pointer in (0, unmapped, page_before_hole.address + page_before_hole.size - 24):
         with expected:
             vfio.ask("VFIO_IOMMU_MAP_DMA", pointer)
@@ -95,9 +77,7 @@ def test_map_at_a_bad_pointer(
 
 @rule("vfio_compat.map.protection")
 @pytest.mark.parametrize("flags", [0, READ, WRITE, READ | WRITE])
-def test_protection(
-    iommufd: Context, container: VfioContainer, ioas: Ioas, start: int, buffer: Buffer, flags: int
-) -> None:
+def test_protection(iommufd, container, ioas, start, buffer, flags):
     container.map_dma(start, buffer, buffer.size, flags=flags)
     fd = iommufd.test("create_access", ioas).create_access.out_access_fd
     fields = {"iova": start, "length": 8, "uptr": iommufd.put(bytes(8))}
@@ -107,42 +87,32 @@ def test_protection(
 
 
 @rule("vfio_compat.map.no_flags")
-def test_map_for_nothing(
-    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer
-) -> None:
+def test_map_for_nothing(expected, container, start, buffer):
     with expected:
         container.map_dma(start, buffer, buffer.size, flags=0)
 
 
 @rule("vfio_compat.map.no_flags_of_device")
-def test_map_for_nothing_of_a_device(
-    expected: Expectation, with_device: VfioContainer, start: int, buffer: Buffer
-) -> None:
+def test_map_for_nothing_of_a_device(expected, with_device, start, buffer):
     with expected:
         with_device.map_dma(start, buffer, buffer.size, flags=0)
 
 
 @rule("vfio_compat.map.no_flags_warns")
 @pytest.mark.expect_splat(r"WARNING: drivers/iommu/generic_pt/.*map_range")
-def test_map_for_nothing_in_a_generic_page_table(
-    expected: Expectation, with_device: VfioContainer, start: int, buffer: Buffer
-) -> None:
+def test_map_for_nothing_in_a_generic_page_table(expected, with_device, start, buffer):
     with expected:
         with_device.map_dma(start, buffer, buffer.size, flags=0)
 
 
 @rule("vfio_compat.map.length_zero")
-def test_map_of_nothing(
-    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer
-) -> None:
+def test_map_of_nothing(expected, container, start, buffer):
     with expected:
         container.map_dma(start, buffer, 0)
 
 
 @rule("vfio_compat.map.overlap")
-def test_map_twice(
-    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer, page_size: int
-) -> None:
+def test_map_twice(expected, container, start, buffer, page_size):
     container.map_dma(start, buffer, buffer.size)
     for iova, size in ((start, page_size), (start - page_size, 2 * page_size)):
         with expected:
@@ -150,18 +120,14 @@ def test_map_twice(
 
 
 @rule("vfio_compat.map.outside")
-def test_map_outside_the_aperture(
-    expected: Expectation, with_device: VfioContainer, start: int, buffer: Buffer, page_size: int
-) -> None:
+def test_map_outside_the_aperture(expected, with_device, start, buffer, page_size):
     for iova in (0, start - page_size, with_device.uapi.MOCK_APERTURE_LAST + 1):
         with expected:
             with_device.map_dma(iova, buffer, page_size)
 
 
 @rule("vfio_compat.map.misaligned")
-def test_map_within_a_page(
-    expected: Expectation, with_device: VfioContainer, start: int, buffer: Buffer, page_size: int
-) -> None:
+def test_map_within_a_page(expected, with_device, start, buffer, page_size):
     with expected:
         with_device.map_dma(start + 1, buffer, page_size)
     with expected:
@@ -169,17 +135,13 @@ def test_map_within_a_page(
 
 
 @rule("vfio_compat.map.unreadable")
-def test_map_of_no_memory(
-    expected: Expectation, with_device: VfioContainer, start: int, unmapped: int, page_size: int
-) -> None:
+def test_map_of_no_memory(expected, with_device, start, unmapped, page_size):
     with expected:
         with_device.map_dma(start, unmapped, page_size)
 
 
 @rule("vfio_compat.map.overflow")
-def test_map_too_far(
-    expected: Expectation, container: VfioContainer, start: int, buffer: Buffer, page_size: int
-) -> None:
+def test_map_too_far(expected, container, start, buffer, page_size):
     with expected:
         container.map_dma(MAX - page_size + 1, buffer, 2 * page_size)
     with expected:
@@ -187,17 +149,13 @@ def test_map_too_far(
 
 
 @rule("vfio_compat.map.last_address")
-def test_map_at_the_last_address(
-    expected: Expectation, container: VfioContainer, buffer: Buffer
-) -> None:
+def test_map_at_the_last_address(expected, container, buffer):
     with expected:
         container.map_dma(MAX, buffer, 1)
 
 
 @rule("vfio_compat.map.iova_kept")
-def test_map_is_where_it_was_asked_for(
-    container: VfioContainer, ioas: Ioas, start: int, buffer: Buffer, page_size: int
-) -> None:
+def test_map_is_where_it_was_asked_for(container, ioas, start, buffer, page_size):
     container.map_dma(start, buffer, page_size)
     with raises_errno(EINVAL):
         container.map_dma(start + page_size, buffer, 0)

@@ -15,10 +15,8 @@ from pytest_iommufd.machine import passthrough
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_iommufd.iommufd import Context, Ioas
+    from pytest_iommufd.iommufd import Context
     from pytest_iommufd.machine import Process
-    from pytest_iommufd.machine.passthrough import Node
-    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
 LENGTH = 16  # through out_devid
@@ -50,7 +48,7 @@ def isolation_wanted(process: Process) -> Iterator[None]:
 
 
 @rule("vfio_device.bind")
-def test_bind(expected: Expectation, vfio_file: VfioDevice) -> None:
+def test_bind(expected, vfio_file):
     with expected:
         vfio_file.bind_iommufd()
     assert vfio_file.get_hw_info().dev_id == vfio_file.id > 0
@@ -61,29 +59,27 @@ def test_bind(expected: Expectation, vfio_file: VfioDevice) -> None:
 
 @rule("vfio_device.bind.argsz")
 @pytest.mark.parametrize("argsz", [0, 1, 4, 8, LENGTH - 4, LENGTH - 1])
-def test_argsz_too_short(expected: Expectation, vfio_file: VfioDevice, argsz: int) -> None:
+def test_argsz_too_short(expected, vfio_file, argsz):
     with expected:
         vfio_file.bind_iommufd(argsz=argsz)
 
 
 @rule("vfio_device.bind.tail")
 @pytest.mark.parametrize("tail", [b"\x01", bytes(7) + b"\x80", b"\xff" * 64])
-def test_tail(expected: Expectation, vfio_file: VfioDevice, tail: bytes) -> None:
+def test_tail(expected, vfio_file, tail):
     with expected:
         vfio_file.bind_iommufd(tail=tail)
 
 
 @rule("vfio_device.bind.tail.zero")
 @pytest.mark.parametrize("length", [1, 8, 1000])
-def test_tail_of_zeroes(expected: Expectation, vfio_file: VfioDevice, length: int) -> None:
+def test_tail_of_zeroes(expected, vfio_file, length):
     with expected:
         vfio_file.bind_iommufd(tail=bytes(length))
 
 
 @rule("vfio_device.bind.pointer")
-def test_unreadable_struct(
-    expected: Expectation, vfio_file: VfioDevice, process: Process, unmapped: int
-) -> None:
+def test_unreadable_struct(expected, vfio_file, process, unmapped):
     process.write(unmapped - 8, struct.pack("<II", LENGTH, 0))
     for pointer in (NULL, unmapped, unmapped - 8):
         with expected:
@@ -92,20 +88,20 @@ def test_unreadable_struct(
 
 @rule("vfio_device.bind.flags")
 @pytest.mark.parametrize("flags", [2, 4, 1 << 31, 0xFFFF_FFFE], ids=hex)
-def test_unknown_flag(expected: Expectation, vfio_file: VfioDevice, flags: int) -> None:
+def test_unknown_flag(expected, vfio_file, flags):
     with expected:
         vfio_file.bind_iommufd(flags=flags)
 
 
 @rule("vfio_device.bind.token")
-def test_token(expected: Expectation, vfio_file: VfioDevice, iommufd: Context) -> None:
+def test_token(expected, vfio_file, iommufd):
     token = iommufd.put(b"\x5e" * 16)
     with expected:
         vfio_file.bind_iommufd(flags=TOKEN, token_uuid_ptr=token)
 
 
 @rule("vfio_device.bind.token.pointer")
-def test_unreadable_token(expected: Expectation, vfio_file: VfioDevice, unmapped: int) -> None:
+def test_unreadable_token(expected, vfio_file, unmapped):
     for pointer in (NULL, unmapped, unmapped - 8):
         with expected:
             vfio_file.bind_iommufd(flags=TOKEN, token_uuid_ptr=pointer)
@@ -116,15 +112,13 @@ def test_unreadable_token(expected: Expectation, vfio_file: VfioDevice, unmapped
 
 @rule("vfio_device.bind.iommufd.negative")
 @pytest.mark.parametrize("fd", [-1, -(1 << 31)])
-def test_negative_descriptor(expected: Expectation, vfio_file: VfioDevice, fd: int) -> None:
+def test_negative_descriptor(expected, vfio_file, fd):
     with expected:
         vfio_file.bind_iommufd(iommufd=fd)
 
 
 @rule("vfio_device.bind.iommufd.closed")
-def test_closed_descriptor(
-    expected: Expectation, vfio_file: VfioDevice, other_iommufd: Context
-) -> None:
+def test_closed_descriptor(expected, vfio_file, other_iommufd):
     fd = other_iommufd.fd
     other_iommufd.close()
     with expected:
@@ -132,9 +126,7 @@ def test_closed_descriptor(
 
 
 @rule("vfio_device.bind.iommufd.other")
-def test_descriptor_of_something_else(
-    expected: Expectation, vfio_file: VfioDevice, process: Process
-) -> None:
+def test_descriptor_of_something_else(expected, vfio_file, process):
     for fd in (vfio_file.fd, process.open("/dev/null")):
         with expected:
             vfio_file.bind_iommufd(iommufd=fd)
@@ -142,7 +134,7 @@ def test_descriptor_of_something_else(
 
 @rule("vfio_device.bind.isolation")
 @pytest.mark.usefixtures("isolation_wanted")
-def test_interrupts_that_are_not_isolated(expected: Expectation, vfio_file: VfioDevice) -> None:
+def test_interrupts_that_are_not_isolated(expected, vfio_file):
     with expected:
         vfio_file.bind_iommufd()
 
@@ -151,16 +143,14 @@ def test_interrupts_that_are_not_isolated(expected: Expectation, vfio_file: Vfio
 
 
 @rule("vfio_device.bind.twice")
-def test_bound_file(expected: Expectation, vfio_device: VfioDevice, other_iommufd: Context) -> None:
+def test_bound_file(expected, vfio_device, other_iommufd):
     for context in (vfio_device.context, other_iommufd):
         with expected:
             vfio_device.bind_iommufd(context)
 
 
 @rule("vfio_device.bind.second_file")
-def test_second_file(
-    expected: Expectation, vfio_device: VfioDevice, other_iommufd: Context
-) -> None:
+def test_second_file(expected, vfio_device, other_iommufd):
     second = VfioDevice(vfio_device.context, vfio_device.node)
     for context in (vfio_device.context, other_iommufd):
         with expected:
@@ -168,9 +158,7 @@ def test_second_file(
 
 
 @rule("vfio_device.bind.unwritable")
-def test_unwritable_struct(
-    expected: Expectation, vfio_file: VfioDevice, unwritable_bind: Callable[[], None]
-) -> None:
+def test_unwritable_struct(expected, vfio_file, unwritable_bind):
     with expected:
         unwritable_bind()
     with pytest.raises(IoctlError):
@@ -178,12 +166,7 @@ def test_unwritable_struct(
 
 
 @rule("vfio_device.bind.after_failure")
-def test_after_failures(
-    expected: Expectation,
-    vfio_file: VfioDevice,
-    other_iommufd: Context,
-    unwritable_bind: Callable[[], None],
-) -> None:
+def test_after_failures(expected, vfio_file, other_iommufd, unwritable_bind):
     for failing in (unwritable_bind, lambda: vfio_file.bind_iommufd(iommufd=vfio_file.fd)):
         with pytest.raises(IoctlError):
             failing()
@@ -192,9 +175,7 @@ def test_after_failures(
 
 
 @rule("vfio_device.bind.again")
-def test_again(
-    expected: Expectation, vfio_device: VfioDevice, other_iommufd: Context, ioas: Ioas
-) -> None:
+def test_again(expected, vfio_device, other_iommufd, ioas):
     vfio_device.attach_iommufd_pt(ioas)
     for context in (vfio_device.context, other_iommufd):
         vfio_device.close()
@@ -204,12 +185,7 @@ def test_again(
 
 
 @rule("vfio_device.bind.two_contexts")
-def test_two_contexts(
-    expected: Expectation,
-    vfio_device: VfioDevice,
-    vfio_nodes: tuple[Node, ...],
-    other_iommufd: Context,
-) -> None:
+def test_two_contexts(expected, vfio_device, vfio_nodes, other_iommufd):
     others = (node for node in vfio_nodes if node.group != vfio_device.node.group)
     other = VfioDevice(other_iommufd, next(others))
     with expected:
@@ -221,7 +197,7 @@ def test_two_contexts(
 @pytest.mark.parametrize(
     "name", ["ATTACH_IOMMUFD_PT", "DETACH_IOMMUFD_PT", "GET_INFO", "RESET", "FEATURE"]
 )
-def test_unbound_file(expected: Expectation, vfio_file: VfioDevice, name: str) -> None:
+def test_unbound_file(expected, vfio_file, name):
     with expected:
         vfio_file.ask(f"VFIO_DEVICE_{name}")
 
@@ -241,17 +217,13 @@ def split_group(
 
 
 @rule("vfio_device.group.other_context")
-def test_group_in_two_contexts(
-    expected: Expectation, split_group: tuple[VfioDevice, VfioDevice]
-) -> None:
+def test_group_in_two_contexts(expected, split_group):
     with expected:
         split_group[1].bind_iommufd()
 
 
 @rule("vfio_device.group.other_context.later")
-def test_group_in_another_context_later(
-    expected: Expectation, split_group: tuple[VfioDevice, VfioDevice]
-) -> None:
+def test_group_in_another_context_later(expected, split_group):
     split_group[0].close()
     with expected:
         split_group[1].bind_iommufd()

@@ -14,9 +14,7 @@ from .edu import Edu
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Hwpt, Ioas, VfioDevice
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
+    from pytest_iommufd.iommufd import Buffer, Ioas
 
 FROM, TO = 0x100_0000, 0x200_0000
 TEXT = b"what the device is to copy"
@@ -42,7 +40,7 @@ def target(buffers: Callable[..., Buffer], page_size: int) -> Buffer:
 
 @rule("vfio_device.dma.write")
 @pytest.mark.usefixtures("source")
-def test_write(expected: Expectation, edu: Edu, ioas: Ioas, target: Buffer) -> None:
+def test_write(expected, edu, ioas, target):
     with expected:
         ioas.map(target, iova=TO)
     edu.copy(FROM, TO + 8, SIZE)
@@ -50,7 +48,7 @@ def test_write(expected: Expectation, edu: Edu, ioas: Ioas, target: Buffer) -> N
 
 
 @rule("vfio_device.dma.read")
-def test_read(expected: Expectation, edu: Edu, source: Buffer, ioas: Ioas, target: Buffer) -> None:
+def test_read(expected, edu, source, ioas, target):
     with expected:
         ioas.map(target, iova=TO)
     for text in (TEXT, TEXT[::-1]):
@@ -61,9 +59,7 @@ def test_read(expected: Expectation, edu: Edu, source: Buffer, ioas: Ioas, targe
 
 @rule("vfio_device.dma.mapped_before")
 @pytest.mark.usefixtures("source")
-def test_mapped_before_attaching(
-    expected: Expectation, vfio_device: VfioDevice, ioas: Ioas, target: Buffer
-) -> None:
+def test_mapped_before_attaching(expected, vfio_device, ioas, target):
     ioas.map(target, iova=TO)
     with expected:
         vfio_device.attach_iommufd_pt(ioas)
@@ -73,14 +69,7 @@ def test_mapped_before_attaching(
 
 @rule("vfio_device.dma.two_devices")
 @pytest.mark.usefixtures("source")
-def test_two_devices(
-    expected: Expectation,
-    edu: Edu,
-    other_vfio_device: VfioDevice,
-    ioas: Ioas,
-    target: Buffer,
-    page_size: int,
-) -> None:
+def test_two_devices(expected, edu, other_vfio_device, ioas, target, page_size):
     with expected:
         other_vfio_device.attach_iommufd_pt(ioas)
     ioas.map(target, iova=TO)
@@ -91,7 +80,7 @@ def test_two_devices(
 
 @rule("vfio_device.dma.readonly")
 @pytest.mark.usefixtures("source")
-def test_readonly(expected: Expectation, edu: Edu, ioas: Ioas, target: Buffer, uapi: Uapi) -> None:
+def test_readonly(expected, edu, ioas, target, uapi):
     flags = uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA
     with expected:
         ioas.map(target, iova=TO, flags=flags)
@@ -101,7 +90,7 @@ def test_readonly(expected: Expectation, edu: Edu, ioas: Ioas, target: Buffer, u
 
 @rule("vfio_device.dma.unmapped")
 @pytest.mark.usefixtures("source")
-def test_unmapped(expected: Expectation, edu: Edu, ioas: Ioas, target: Buffer) -> None:
+def test_unmapped(expected, edu, ioas, target):
     ioas.map(target, iova=TO)
     edu.copy(FROM, TO, SIZE)
     target.write(OLD)
@@ -113,9 +102,7 @@ def test_unmapped(expected: Expectation, edu: Edu, ioas: Ioas, target: Buffer) -
 
 @rule("vfio_device.dma.detached")
 @pytest.mark.usefixtures("source")
-def test_detached(
-    expected: Expectation, edu: Edu, attached: VfioDevice, ioas: Ioas, target: Buffer
-) -> None:
+def test_detached(expected, edu, attached, ioas, target):
     ioas.map(target, iova=TO)
     edu.load(FROM, SIZE)
     with expected:
@@ -125,14 +112,7 @@ def test_detached(
 
 
 @rule("vfio_device.dma.replaced")
-def test_replaced(
-    expected: Expectation,
-    edu: Edu,
-    attached: VfioDevice,
-    source: Buffer,
-    other_ioas: Ioas,
-    target: Buffer,
-) -> None:
+def test_replaced(expected, edu, attached, source, other_ioas, target):
     other_ioas.map(target, iova=FROM)
     edu.load(FROM, SIZE)
     source.write(OLD)
@@ -144,14 +124,7 @@ def test_replaced(
 
 @rule("vfio_device.dma.failed_replace")
 @pytest.mark.usefixtures("source")
-def test_failed_replace(
-    expected: Expectation,
-    edu: Edu,
-    attached: VfioDevice,
-    ioas: Ioas,
-    target: Buffer,
-    faulting_hwpt: Hwpt,
-) -> None:
+def test_failed_replace(expected, edu, attached, ioas, target, faulting_hwpt):
     ioas.map(target, iova=TO)
     edu.load(FROM, SIZE)
     with expected:

@@ -14,8 +14,7 @@ from pytest_iommufd.iommufd.vfio import VfioContainer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas, MockDevice, VfioDevice
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Buffer, Context, Ioas, VfioDevice
     from pytest_iommufd.uapi import Uapi
 
 NONE, INTEL_VTD, SMMUV3, TEGRA, AMD = range(5)
@@ -61,24 +60,20 @@ def ask(vfio_device: VfioDevice, buffer: Buffer) -> Callable[[int], tuple[int, b
 
 
 @rule("vfio_device.hw_info.type")
-def test_type(expected: Expectation, vfio_device: VfioDevice, own_type: int) -> None:
+def test_type(expected, vfio_device, own_type):
     with expected:
         assert vfio_device.get_hw_info().out_data_type == own_type
 
 
 @rule("vfio_device.hw_info.vtd")
-def test_vtd(
-    expected: Expectation, ask: Callable[[int], tuple[int, bytes]], own_data: bytes
-) -> None:
+def test_vtd(expected, ask, own_data):
     with expected:
         length, data = ask(len(own_data))
     assert (length, data[:length]) == (24, own_data)
 
 
 @rule("vfio_device.hw_info.amd")
-def test_amd(
-    expected: Expectation, ask: Callable[[int], tuple[int, bytes]], own_data: bytes
-) -> None:
+def test_amd(expected, ask, own_data):
     with expected:
         length, data = ask(len(own_data))
     assert (length, data[:length]) == (16, own_data)
@@ -86,12 +81,7 @@ def test_amd(
 
 @rule("vfio_device.hw_info.length")
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 15, 16, 17, 23, 24, 25, 32, 48])
-def test_length(
-    expected: Expectation,
-    ask: Callable[[int], tuple[int, bytes]],
-    own_data: bytes,
-    length: int,
-) -> None:
+def test_length(expected, ask, own_data, length):
     with expected:
         told, data = ask(length)
     assert told == len(own_data)
@@ -100,7 +90,7 @@ def test_length(
 
 
 @rule("vfio_device.hw_info.type.asked")
-def test_own_type_asked_for(expected: Expectation, vfio_device: VfioDevice, own_type: int) -> None:
+def test_own_type_asked_for(expected, vfio_device, own_type):
     for asked in (NONE, own_type):
         with expected:
             made = vfio_device.get_hw_info(flags=INPUT_TYPE, in_data_type=asked)
@@ -108,9 +98,7 @@ def test_own_type_asked_for(expected: Expectation, vfio_device: VfioDevice, own_
 
 
 @rule("vfio_device.hw_info.type.other")
-def test_other_type_asked_for(
-    expected: Expectation, vfio_device: VfioDevice, own_type: int
-) -> None:
+def test_other_type_asked_for(expected, vfio_device, own_type):
     foreign = ({INTEL_VTD, AMD} - {own_type}) | set(OTHER_TYPES)
     for asked in sorted(foreign):
         with expected:
@@ -118,9 +106,7 @@ def test_other_type_asked_for(
 
 
 @rule("vfio_device.hw_info.capabilities")
-def test_capabilities(
-    expected: Expectation, vfio_device: VfioDevice, uapi: Uapi, *, has_dirty: bool
-) -> None:
+def test_capabilities(expected, vfio_device, uapi, has_dirty):
     with expected:
         made = vfio_device.get_hw_info(out_capabilities=0xFF, out_max_pasid_log2=0xFF)
     wanted = uapi.IOMMU_HW_CAP_DIRTY_TRACKING if has_dirty else 0
@@ -130,7 +116,7 @@ def test_capabilities(
 
 
 @rule("vfio_device.hw_info.attached")
-def test_attached(expected: Expectation, vfio_device: VfioDevice, ioas: Ioas) -> None:
+def test_attached(expected, vfio_device, ioas):
     before = vfio_device.get_hw_info()
     vfio_device.attach_iommufd_pt(ioas)
     with expected:
@@ -149,16 +135,14 @@ def container(iommufd: Context, ioas: Ioas) -> VfioContainer:
 
 @rule("vfio_device.coherency.enforced")
 @pytest.mark.usefixtures("attached")
-def test_coherency(expected: Expectation, container: VfioContainer, uapi: Uapi) -> None:
+def test_coherency(expected, container, uapi):
     with expected:
         assert container.check_extension(uapi.VFIO_DMA_CC_IOMMU) == 1
 
 
 @rule("vfio_device.coherency.mixed")
 @pytest.mark.usefixtures("attached")
-def test_coherency_with_a_mock_device(
-    expected: Expectation, container: VfioContainer, mock_device: MockDevice, uapi: Uapi
-) -> None:
+def test_coherency_with_a_mock_device(expected, container, mock_device, uapi):
     with expected:
         assert container.check_extension(uapi.VFIO_DMA_CC_IOMMU) == 0
     mock_device.destroy()

@@ -3,16 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd import IoctlError
-
-if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, FaultQueue, Hwpt, Ioas, VfioDevice
-    from pytest_iommufd.rules.expectation import Expectation
 
 NO_ID = 0xDEAD
 NEST_PARENT, DIRTY_TRACKING, FAULT_ID, PASID = 1, 2, 4, 8
@@ -25,7 +19,7 @@ VIOMMU_TYPES = [1, 2, NO_ID, 0xFFFF_FFFF]
 
 
 @rule("vfio_device.hwpt_alloc")
-def test_hwpt(expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas) -> None:
+def test_hwpt(expected, iommufd, vfio_device, ioas):
     with expected:
         hwpt = iommufd.hwpt_alloc(vfio_device, ioas)
     hwpt.destroy()
@@ -34,33 +28,25 @@ def test_hwpt(expected: Expectation, iommufd: Context, vfio_device: VfioDevice, 
 
 @rule("vfio_device.hwpt_alloc.flags")
 @pytest.mark.parametrize("bit", range(4, 32))
-def test_unknown_flag(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas, bit: int
-) -> None:
+def test_unknown_flag(expected, iommufd, vfio_device, ioas, bit):
     with expected:
         iommufd.hwpt_alloc(vfio_device, ioas, flags=1 << bit)
 
 
 @rule("vfio_device.hwpt_alloc.nest_parent")
-def test_nest_parent(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas
-) -> None:
+def test_nest_parent(expected, iommufd, vfio_device, ioas):
     with expected:
         iommufd.hwpt_alloc(vfio_device, ioas, flags=NEST_PARENT)
 
 
 @rule("vfio_device.hwpt_alloc.dirty_tracking")
-def test_dirty_tracking(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas
-) -> None:
+def test_dirty_tracking(expected, iommufd, vfio_device, ioas):
     with expected:
         iommufd.hwpt_alloc(vfio_device, ioas, flags=DIRTY_TRACKING)
 
 
 @rule("vfio_device.hwpt_alloc.pasid")
-def test_pasid(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas
-) -> None:
+def test_pasid(expected, iommufd, vfio_device, ioas):
     with expected:
         hwpt = iommufd.hwpt_alloc(vfio_device, ioas, flags=PASID)
     if expected.ok:
@@ -68,9 +54,7 @@ def test_pasid(
 
 
 @rule("vfio_device.hwpt_alloc.pasid_and_nest_parent")
-def test_pasid_and_nest_parent(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas
-) -> None:
+def test_pasid_and_nest_parent(expected, iommufd, vfio_device, ioas):
     with expected:
         iommufd.hwpt_alloc(vfio_device, ioas, flags=PASID | NEST_PARENT)
 
@@ -79,42 +63,26 @@ def test_pasid_and_nest_parent(
 
 
 @rule("vfio_device.hwpt_alloc.fault_id")
-def test_fault_queue(
-    expected: Expectation,
-    iommufd: Context,
-    vfio_device: VfioDevice,
-    ioas: Ioas,
-    fault_queue: FaultQueue,
-) -> None:
+def test_fault_queue(expected, iommufd, vfio_device, ioas, fault_queue):
     with expected:
         iommufd.hwpt_alloc(vfio_device, ioas, flags=FAULT_ID, fault_id=fault_queue)
 
 
 @rule("vfio_device.hwpt_alloc.fault_id.unknown")
-def test_unknown_fault_queue(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas
-) -> None:
+def test_unknown_fault_queue(expected, iommufd, vfio_device, ioas):
     with expected:
         iommufd.hwpt_alloc(vfio_device, ioas, flags=FAULT_ID, fault_id=NO_ID)
     ioas.destroy()
 
 
 @rule("vfio_device.hwpt_alloc.fault_id.attach")
-def test_attach_without_page_requests(
-    expected: Expectation, vfio_device: VfioDevice, faulting_hwpt: Hwpt
-) -> None:
+def test_attach_without_page_requests(expected, vfio_device, faulting_hwpt):
     with expected:
         vfio_device.attach_iommufd_pt(faulting_hwpt)
 
 
 @rule("vfio_device.hwpt_alloc.fault_id.after_refusal")
-def test_attach_after_refusal(
-    expected: Expectation,
-    vfio_device: VfioDevice,
-    faulting_hwpt: Hwpt,
-    ioas: Ioas,
-    other_ioas: Ioas,
-) -> None:
+def test_attach_after_refusal(expected, vfio_device, faulting_hwpt, ioas, other_ioas):
     with pytest.raises(IoctlError):
         vfio_device.attach_iommufd_pt(faulting_hwpt)
     faulting_hwpt.destroy()
@@ -128,14 +96,7 @@ def test_attach_after_refusal(
 
 @rule("vfio_device.hwpt_alloc.data.ioas")
 @pytest.mark.parametrize("data_type", TYPES, ids=hex)
-def test_data_with_an_ioas(
-    expected: Expectation,
-    iommufd: Context,
-    vfio_device: VfioDevice,
-    ioas: Ioas,
-    unmapped: int,
-    data_type: int,
-) -> None:
+def test_data_with_an_ioas(expected, iommufd, vfio_device, ioas, unmapped, data_type):
     for length in (1, 16, 24, 32, 4096):
         for pointer in (iommufd.put(bytes(length)), unmapped):
             with expected:
@@ -146,14 +107,7 @@ def test_data_with_an_ioas(
 
 @rule("vfio_device.hwpt_alloc.parent")
 @pytest.mark.parametrize("data_type", TYPES, ids=hex)
-def test_parent_without_nest_parent(
-    expected: Expectation,
-    iommufd: Context,
-    vfio_device: VfioDevice,
-    device_hwpt: Hwpt,
-    ioas: Ioas,
-    data_type: int,
-) -> None:
+def test_parent_without_nest_parent(expected, iommufd, vfio_device, device_hwpt, ioas, data_type):
     data = iommufd.put(bytes(24))
     automatic = vfio_device.attach_iommufd_pt(ioas)
     for parent in (device_hwpt.id, automatic):
@@ -164,9 +118,7 @@ def test_parent_without_nest_parent(
 
 
 @rule("vfio_device.hwpt_alloc.parent.other_driver")
-def test_parent_of_another_driver(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, parent_hwpt: Hwpt
-) -> None:
+def test_parent_of_another_driver(expected, iommufd, vfio_device, parent_hwpt):
     data = iommufd.put(bytes(24))
     for data_type in TYPES:
         with expected:
@@ -176,9 +128,7 @@ def test_parent_of_another_driver(
 
 
 @rule("vfio_device.hwpt_alloc.dev_id.closed")
-def test_device_whose_file_was_closed(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas
-) -> None:
+def test_device_whose_file_was_closed(expected, iommufd, vfio_device, ioas):
     vfio_device.close()
     with expected:
         iommufd.hwpt_alloc(vfio_device, ioas)
@@ -188,16 +138,14 @@ def test_device_whose_file_was_closed(
 
 
 @rule("vfio_device.dirty.set")
-def test_set_dirty_tracking(expected: Expectation, device_hwpt: Hwpt) -> None:
+def test_set_dirty_tracking(expected, device_hwpt):
     for enable in (True, False):
         with expected:
             device_hwpt.set_dirty_tracking(enable=enable)
 
 
 @rule("vfio_device.dirty.get")
-def test_get_dirty_bitmap(
-    expected: Expectation, device_hwpt: Hwpt, ioas: Ioas, buffer: Buffer, page_size: int
-) -> None:
+def test_get_dirty_bitmap(expected, device_hwpt, ioas, buffer, page_size):
     iova = ioas.map(buffer)
     bitmap = device_hwpt.context.put(bytes(8))
     with expected:
@@ -208,9 +156,7 @@ def test_get_dirty_bitmap(
 
 
 @rule("vfio_device.viommu.vtd")
-def test_vtd_has_no_viommu(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, device_hwpt: Hwpt
-) -> None:
+def test_vtd_has_no_viommu(expected, iommufd, vfio_device, device_hwpt):
     for kind in VIOMMU_TYPES:
         for parent in (device_hwpt.id, NO_ID):
             with expected:
@@ -218,17 +164,13 @@ def test_vtd_has_no_viommu(
 
 
 @rule("vfio_device.viommu.default")
-def test_viommu_of_the_default_type(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, device_hwpt: Hwpt
-) -> None:
+def test_viommu_of_the_default_type(expected, iommufd, vfio_device, device_hwpt):
     with expected:
         iommufd.viommu_alloc(vfio_device, device_hwpt, type=0)
 
 
 @rule("vfio_device.viommu.amd.parent")
-def test_amd_viommu_without_nest_parent(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, device_hwpt: Hwpt
-) -> None:
+def test_amd_viommu_without_nest_parent(expected, iommufd, vfio_device, device_hwpt):
     for kind in VIOMMU_TYPES:
         with expected:
             iommufd.viommu_alloc(vfio_device, device_hwpt, type=kind)
@@ -236,22 +178,13 @@ def test_amd_viommu_without_nest_parent(
 
 @rule("vfio_device.viommu.amd.type")
 @pytest.mark.parametrize("kind", VIOMMU_TYPES, ids=hex)
-def test_amd_viommu_type(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, kind: int
-) -> None:
+def test_amd_viommu_type(expected, iommufd, vfio_device, kind):
     with expected:
         iommufd.viommu_alloc(vfio_device, NO_ID, type=kind)
 
 
 @rule("vfio_device.dirty.tracked")
-def test_dirty_tracking_of_clean_pages(
-    expected: Expectation,
-    iommufd: Context,
-    vfio_device: VfioDevice,
-    ioas: Ioas,
-    buffer: Buffer,
-    page_size: int,
-) -> None:
+def test_dirty_tracking_of_clean_pages(expected, iommufd, vfio_device, ioas, buffer, page_size):
     iova = ioas.map(buffer)
     hwpt = iommufd.hwpt_alloc(vfio_device, ioas, flags=DIRTY_TRACKING)
     vfio_device.attach_iommufd_pt(hwpt)

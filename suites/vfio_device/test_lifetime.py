@@ -4,23 +4,13 @@
 from __future__ import annotations
 
 from errno import EBUSY, ENOENT
-from typing import TYPE_CHECKING
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd import Context, VfioDevice
 
-if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Ioas
-    from pytest_iommufd.machine import Machine
-    from pytest_iommufd.machine.passthrough import Node
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
-
 
 @rule("vfio_device.lifetime.destroy")
-def test_destroy(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, ioas: Ioas
-) -> None:
+def test_destroy(expected, iommufd, vfio_device, ioas):
     for _ in range(2):
         with expected:
             iommufd.destroy(vfio_device)
@@ -28,9 +18,7 @@ def test_destroy(
 
 
 @rule("vfio_device.lifetime.other_context")
-def test_other_context(
-    expected: Expectation, vfio_device: VfioDevice, other_iommufd: Context
-) -> None:
+def test_other_context(expected, vfio_device, other_iommufd):
     ioas = other_iommufd.ioas_alloc()
     while ioas.id < vfio_device.id:
         ioas = other_iommufd.ioas_alloc()
@@ -41,9 +29,7 @@ def test_other_context(
 
 
 @rule("vfio_device.lifetime.file_closed")
-def test_file_is_closed_first(
-    expected: Expectation, iommufd: Context, attached: VfioDevice, ioas: Ioas
-) -> None:
+def test_file_is_closed_first(expected, iommufd, attached, ioas):
     with raises_errno(EBUSY):
         ioas.destroy()
     attached.close()
@@ -54,13 +40,7 @@ def test_file_is_closed_first(
 
 
 @rule("vfio_device.lifetime.context_closed")
-def test_context_is_closed_first(
-    expected: Expectation,
-    iommufd: Context,
-    attached: VfioDevice,
-    ioas: Ioas,
-    other_ioas: Ioas,
-) -> None:
+def test_context_is_closed_first(expected, iommufd, attached, ioas, other_ioas):
     iommufd.close()
     with expected:
         attached.attach_iommufd_pt(other_ioas)
@@ -69,13 +49,7 @@ def test_context_is_closed_first(
 
 
 @rule("vfio_device.lifetime.process_ends")
-def test_process_ends(
-    expected: Expectation,
-    machine: Machine,
-    uapi: Uapi,
-    iommufd: Context,
-    vfio_nodes: tuple[Node, ...],
-) -> None:
+def test_process_ends(expected, machine, uapi, iommufd, vfio_nodes):
     process = machine.process()
     context = Context(process, uapi)
     device = VfioDevice(context, vfio_nodes[0])

@@ -14,9 +14,7 @@ from pytest_iommufd import raises_errno, rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, VfioDevice
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
+    from pytest_iommufd.iommufd import Context, Hwpt, Ioas, VfioDevice
 
 NEST_PARENT, DIRTY_TRACKING, PASID = 1, 2, 8
 VTD_S1 = 1
@@ -80,7 +78,7 @@ def invalidate(iommufd: Context, nested: Hwpt) -> Callable[..., int]:
 
 
 @rule("vfio_device.nested")
-def test_nested(expected: Expectation, nest: Callable[..., Hwpt]) -> None:
+def test_nested(expected, nest):
     with expected:
         nest(stage1())
         nest(stage1(root=0xFFFF_FFFF_F000, width=57, flags=SRE))
@@ -88,23 +86,21 @@ def test_nested(expected: Expectation, nest: Callable[..., Hwpt]) -> None:
 
 @rule("vfio_device.nested.type")
 @pytest.mark.parametrize("data_type", [2, 3, 4, 0xDEAD, 0xFFFF_FFFF], ids=hex)
-def test_other_type(expected: Expectation, nest: Callable[..., Hwpt], data_type: int) -> None:
+def test_other_type(expected, nest, data_type):
     with expected:
         nest(stage1(), data_type=data_type)
 
 
 @rule("vfio_device.nested.length")
 @pytest.mark.parametrize("length", [1, 8, 16, 20, 23, 25, 32, 4096])
-def test_length(
-    expected: Expectation, nest: Callable[..., Hwpt], unmapped: int, length: int
-) -> None:
+def test_length(expected, nest, unmapped, length):
     for fields in ({}, {"data_uptr": unmapped}):
         with expected:
             nest(stage1().ljust(4096, b"\0"), data_len=length, **fields)
 
 
 @rule("vfio_device.nested.unreadable")
-def test_unreadable(expected: Expectation, nest: Callable[..., Hwpt], unmapped: int) -> None:
+def test_unreadable(expected, nest, unmapped):
     for pointer in (0, unmapped, unmapped - 23):
         with expected:
             nest(stage1(), data_uptr=pointer)
@@ -112,9 +108,7 @@ def test_unreadable(expected: Expectation, nest: Callable[..., Hwpt], unmapped: 
 
 @rule("vfio_device.nested.flags.unknown")
 @pytest.mark.parametrize("bit", [3, 31, 32, 63])
-def test_unknown_bits(
-    expected: Expectation, nest: Callable[..., Hwpt], vfio_device: VfioDevice, bit: int
-) -> None:
+def test_unknown_bits(expected, nest, vfio_device, bit):
     with expected:
         nested = nest(stage1(flags=1 << bit))
     vfio_device.attach_iommufd_pt(nested)
@@ -122,9 +116,7 @@ def test_unknown_bits(
 
 @rule("vfio_device.nested.reserved")
 @pytest.mark.parametrize("bit", [0, 31])
-def test_reserved(
-    expected: Expectation, nest: Callable[..., Hwpt], vfio_device: VfioDevice, bit: int
-) -> None:
+def test_reserved(expected, nest, vfio_device, bit):
     with expected:
         nested = nest(stage1(reserved=1 << bit))
     vfio_device.attach_iommufd_pt(nested)
@@ -132,20 +124,20 @@ def test_reserved(
 
 @rule("vfio_device.nested.address_width")
 @pytest.mark.parametrize("width", [0, 39, 49, 64, 0xFFFF_FFFF])
-def test_address_width(expected: Expectation, nest: Callable[..., Hwpt], width: int) -> None:
+def test_address_width(expected, nest, width):
     with expected:
         nest(stage1(width=width))
 
 
 @rule("vfio_device.nested.alloc_flags")
 @pytest.mark.parametrize("flags", [NEST_PARENT, DIRTY_TRACKING, 16, 1 << 31], ids=hex)
-def test_flags(expected: Expectation, nest: Callable[..., Hwpt], flags: int) -> None:
+def test_flags(expected, nest, flags):
     with expected:
         nest(stage1(), flags=flags)
 
 
 @rule("vfio_device.nested.pasid")
-def test_pasid(expected: Expectation, nest: Callable[..., Hwpt]) -> None:
+def test_pasid(expected, nest):
     with expected:
         nest(stage1(), flags=PASID)
 
@@ -154,16 +146,14 @@ def test_pasid(expected: Expectation, nest: Callable[..., Hwpt]) -> None:
 
 
 @rule("vfio_device.nested.parent.nested")
-def test_nested_parent(
-    expected: Expectation, iommufd: Context, vfio_device: VfioDevice, nested: Hwpt
-) -> None:
+def test_nested_parent(expected, iommufd, vfio_device, nested):
     data = iommufd.put(stage1())
     with expected:
         iommufd.hwpt_alloc(vfio_device, nested, data_type=VTD_S1, data_len=24, data_uptr=data)
 
 
 @rule("vfio_device.nested.parent.busy")
-def test_busy_parent(expected: Expectation, parent: Hwpt, nested: Hwpt) -> None:
+def test_busy_parent(expected, parent, nested):
     with expected:
         parent.destroy()
     nested.destroy()
@@ -171,15 +161,7 @@ def test_busy_parent(expected: Expectation, parent: Hwpt, nested: Hwpt) -> None:
 
 
 @rule("vfio_device.nested.parent.readonly")
-def test_readonly(
-    expected: Expectation,
-    iommufd: Context,
-    vfio_device: VfioDevice,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    buffer: Buffer,
-    uapi: Uapi,
-) -> None:
+def test_readonly(expected, iommufd, vfio_device, ioas, other_ioas, buffer, uapi):
     readonly = uapi.IOMMU_IOAS_MAP_READABLE
     other_ioas.map(buffer, flags=readonly)
     with expected:
@@ -194,7 +176,7 @@ def test_readonly(
 
 
 @rule("vfio_device.nested.attach")
-def test_attach(expected: Expectation, vfio_device: VfioDevice, nested: Hwpt, ioas: Ioas) -> None:
+def test_attach(expected, vfio_device, nested, ioas):
     with expected:
         assert vfio_device.attach_iommufd_pt(nested) == nested.id
     assert MSI[0] - 1 in [last for _, last in ioas.iova_ranges()]
@@ -206,31 +188,21 @@ def test_attach(expected: Expectation, vfio_device: VfioDevice, nested: Hwpt, io
 
 @rule("vfio_device.nested.attach.address_width")
 @pytest.mark.parametrize("width", [0, 39, 47, 49, 56, 58, 64, 0xFFFF_FFFF])
-def test_attach_address_width(
-    expected: Expectation, vfio_device: VfioDevice, nest: Callable[..., Hwpt], width: int
-) -> None:
+def test_attach_address_width(expected, vfio_device, nest, width):
     nested = nest(stage1(width=width))
     with expected:
         vfio_device.attach_iommufd_pt(nested)
 
 
 @rule("vfio_device.nested.attach.five_levels")
-def test_attach_five_levels(
-    expected: Expectation, vfio_device: VfioDevice, nest: Callable[..., Hwpt]
-) -> None:
+def test_attach_five_levels(expected, vfio_device, nest):
     nested = nest(stage1(width=57))
     with expected:
         vfio_device.attach_iommufd_pt(nested)
 
 
 @rule("vfio_device.nested.attach.failed_replace")
-def test_failed_replace(
-    expected: Expectation,
-    vfio_device: VfioDevice,
-    parent: Hwpt,
-    nest: Callable[..., Hwpt],
-    ioas: Ioas,
-) -> None:
+def test_failed_replace(expected, vfio_device, parent, nest, ioas):
     vfio_device.attach_iommufd_pt(parent)
     nested = nest(stage1(width=0))
     with expected:
@@ -239,18 +211,14 @@ def test_failed_replace(
 
 
 @rule("vfio_device.nested.attach.supervisor")
-def test_attach_supervisor(
-    expected: Expectation, vfio_device: VfioDevice, nest: Callable[..., Hwpt]
-) -> None:
+def test_attach_supervisor(expected, vfio_device, nest):
     nested = nest(stage1(flags=SRE))
     with expected:
         vfio_device.attach_iommufd_pt(nested)
 
 
 @rule("vfio_device.nested.attach.extended_access")
-def test_attach_extended_access(
-    expected: Expectation, vfio_device: VfioDevice, nest: Callable[..., Hwpt]
-) -> None:
+def test_attach_extended_access(expected, vfio_device, nest):
     nested = nest(stage1(flags=EAFE))
     with expected:
         vfio_device.attach_iommufd_pt(nested)
@@ -261,14 +229,7 @@ def test_attach_extended_access(
 
 @rule("vfio_device.nested.invalidate")
 @pytest.mark.parametrize("attach", [False, True], ids=["detached", "attached"])
-def test_invalidate(
-    expected: Expectation,
-    invalidate: Callable[..., int],
-    vfio_device: VfioDevice,
-    nested: Hwpt,
-    *,
-    attach: bool,
-) -> None:
+def test_invalidate(expected, invalidate, vfio_device, nested, attach):
     if attach:
         vfio_device.attach_iommufd_pt(nested)
     with expected:
@@ -279,9 +240,7 @@ def test_invalidate(
 
 @rule("vfio_device.nested.invalidate.type")
 @pytest.mark.parametrize("data_type", [1, 2, 0xDEAD])
-def test_invalidate_type(
-    expected: Expectation, invalidate: Callable[..., int], data_type: int
-) -> None:
+def test_invalidate_type(expected, invalidate, data_type):
     for entries in ([], [entry()]):
         with expected:
             invalidate(*entries, data_type=data_type)
@@ -292,17 +251,13 @@ def test_invalidate_type(
 
 @rule("vfio_device.nested.invalidate.length")
 @pytest.mark.parametrize("length", [1, 16, 20, 23, 25, 32, 4096])
-def test_invalidate_length(
-    expected: Expectation, invalidate: Callable[..., int], length: int
-) -> None:
+def test_invalidate_length(expected, invalidate, length):
     with expected:
         invalidate(entry().ljust(4096, b"\0"), entry_len=length)
 
 
 @rule("vfio_device.nested.invalidate.unreadable")
-def test_invalidate_unreadable(
-    expected: Expectation, invalidate: Callable[..., int], unmapped: int
-) -> None:
+def test_invalidate_unreadable(expected, invalidate, unmapped):
     for pointer in (unmapped, unmapped - 23):
         with expected:
             invalidate(entry(), data_uptr=pointer)
@@ -310,41 +265,33 @@ def test_invalidate_unreadable(
 
 @rule("vfio_device.nested.invalidate.flags")
 @pytest.mark.parametrize("flags", [2, 4, 1 << 31, 0xFFFF_FFFF], ids=hex)
-def test_invalidate_flags(
-    expected: Expectation, invalidate: Callable[..., int], flags: int
-) -> None:
+def test_invalidate_flags(expected, invalidate, flags):
     with expected:
         invalidate(entry(flags=flags))
 
 
 @rule("vfio_device.nested.invalidate.reserved")
 @pytest.mark.parametrize("bit", [0, 31])
-def test_invalidate_reserved(
-    expected: Expectation, invalidate: Callable[..., int], bit: int
-) -> None:
+def test_invalidate_reserved(expected, invalidate, bit):
     with expected:
         invalidate(entry(reserved=1 << bit))
 
 
 @rule("vfio_device.nested.invalidate.unaligned")
 @pytest.mark.parametrize("address", [1, 0x800, 0x1FFF])
-def test_invalidate_unaligned(
-    expected: Expectation, invalidate: Callable[..., int], address: int
-) -> None:
+def test_invalidate_unaligned(expected, invalidate, address):
     with expected:
         invalidate(entry(address))
 
 
 @rule("vfio_device.nested.invalidate.everything")
-def test_invalidate_everything_from_an_address(
-    expected: Expectation, invalidate: Callable[..., int]
-) -> None:
+def test_invalidate_everything_from_an_address(expected, invalidate):
     with expected:
         invalidate(entry(0x1000, EVERYTHING))
 
 
 @rule("vfio_device.nested.invalidate.stops")
-def test_invalidate_stops(expected: Expectation, invalidate: Callable[..., int]) -> None:
+def test_invalidate_stops(expected, invalidate):
     with expected:
         invalidate(entry(), entry(0x2000), entry(0x2001), entry())
     assert expected.error

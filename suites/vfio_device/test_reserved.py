@@ -11,8 +11,7 @@ import pytest
 from pytest_iommufd import rule
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, VfioDevice
-    from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.iommufd import Ioas, VfioDevice
 
 MSI = (0xFEE0_0000, 0xFEEF_FFFF)
 HYPERTRANSPORT = (0xFD_0000_0000, 0xFF_FFFF_FFFF)
@@ -34,7 +33,7 @@ def is_free(ioas: Ioas, hole: tuple[int, int]) -> bool:
 
 
 @rule("vfio_device.reserved.msi")
-def test_msi(expected: Expectation, vfio_device: VfioDevice, ioas: Ioas) -> None:
+def test_msi(expected, vfio_device, ioas):
     assert is_free(ioas, MSI)
     with expected:
         vfio_device.attach_iommufd_pt(ioas)
@@ -42,7 +41,7 @@ def test_msi(expected: Expectation, vfio_device: VfioDevice, ioas: Ioas) -> None
 
 
 @rule("vfio_device.reserved.ht")
-def test_hypertransport(expected: Expectation, vfio_device: VfioDevice, ioas: Ioas) -> None:
+def test_hypertransport(expected, vfio_device, ioas):
     assert is_free(ioas, HYPERTRANSPORT)
     with expected:
         vfio_device.attach_iommufd_pt(ioas)
@@ -51,9 +50,7 @@ def test_hypertransport(expected: Expectation, vfio_device: VfioDevice, ioas: Io
 
 @rule("vfio_device.reserved.map")
 @pytest.mark.usefixtures("attached")
-def test_map_into_the_hole(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int
-) -> None:
+def test_map_into_the_hole(expected, ioas, buffer, page_size):
     for iova in (MSI[0], MSI[0] - page_size, MSI[1] + 1 - page_size):
         with expected:
             ioas.map(buffer, 2 * page_size, iova=iova)
@@ -63,14 +60,7 @@ def test_map_into_the_hole(
 
 @rule("vfio_device.reserved.mapped")
 @pytest.mark.parametrize("iova", [MSI[0], MSI[1] & ~0xFFF], ids=hex)
-def test_memory_in_the_hole(
-    expected: Expectation,
-    vfio_device: VfioDevice,
-    ioas: Ioas,
-    buffer: Buffer,
-    page_size: int,
-    iova: int,
-) -> None:
+def test_memory_in_the_hole(expected, vfio_device, ioas, buffer, page_size, iova):
     ioas.map(buffer, page_size, iova=iova)
     with expected:
         vfio_device.attach_iommufd_pt(ioas)
@@ -79,7 +69,7 @@ def test_memory_in_the_hole(
 
 
 @rule("vfio_device.reserved.allowed")
-def test_allowed_hole(expected: Expectation, vfio_device: VfioDevice, ioas: Ioas) -> None:
+def test_allowed_hole(expected, vfio_device, ioas):
     ioas.allow_iovas(MSI)
     with expected:
         vfio_device.attach_iommufd_pt(ioas)
@@ -89,9 +79,7 @@ def test_allowed_hole(expected: Expectation, vfio_device: VfioDevice, ioas: Ioas
 
 @rule("vfio_device.reserved.automatic")
 @pytest.mark.usefixtures("attached")
-def test_automatic_allocation(
-    expected: Expectation, ioas: Ioas, buffer: Buffer, page_size: int
-) -> None:
+def test_automatic_allocation(expected, ioas, buffer, page_size):
     ioas.allow_iovas((MSI[0] - page_size, MSI[0] - 1), (MSI[1] + 1, MSI[1] + page_size))
     with expected:
         places = {ioas.map(buffer, page_size) for _ in range(2)}
@@ -102,14 +90,14 @@ def test_automatic_allocation(
 
 
 @rule("vfio_device.reserved.detached")
-def test_detached(expected: Expectation, attached: VfioDevice, ioas: Ioas) -> None:
+def test_detached(expected, attached, ioas):
     with expected:
         attached.detach_iommufd_pt()
     assert is_free(ioas, MSI)
 
 
 @rule("vfio_device.reserved.closed")
-def test_closed(expected: Expectation, attached: VfioDevice, ioas: Ioas) -> None:
+def test_closed(expected, attached, ioas):
     with expected:
         attached.close()
     assert is_free(ioas, MSI)
@@ -117,9 +105,7 @@ def test_closed(expected: Expectation, attached: VfioDevice, ioas: Ioas) -> None
 
 @rule("vfio_device.reserved.two")
 @pytest.mark.parametrize("names", [("vfio_device", "other_vfio_device"), ("group_mates",)])
-def test_two_devices(
-    expected: Expectation, ioas: Ioas, request: pytest.FixtureRequest, names: tuple[str, ...]
-) -> None:
+def test_two_devices(expected, ioas, request, names):
     found = [request.getfixturevalue(name) for name in names]
     devices: list[VfioDevice] = found if len(found) > 1 else list(found[0])
     for device in devices:
@@ -133,7 +119,7 @@ def test_two_devices(
 
 @rule("vfio_device.reserved.hwpt")
 @pytest.mark.usefixtures("device_hwpt")
-def test_hwpt_alone(expected: Expectation, ioas: Ioas) -> None:
+def test_hwpt_alone(expected, ioas):
     with expected:
         ranges = ioas.iova_ranges()
     assert len(ranges) == 1
@@ -141,7 +127,7 @@ def test_hwpt_alone(expected: Expectation, ioas: Ioas) -> None:
 
 
 @rule("vfio_device.reserved.replace")
-def test_replace(expected: Expectation, attached: VfioDevice, ioas: Ioas, other_ioas: Ioas) -> None:
+def test_replace(expected, attached, ioas, other_ioas):
     with expected:
         attached.attach_iommufd_pt(other_ioas)
     assert is_free(ioas, MSI)
@@ -149,31 +135,21 @@ def test_replace(expected: Expectation, attached: VfioDevice, ioas: Ioas, other_
 
 
 @rule("vfio_device.reserved.replace.same_ioas")
-def test_replace_within(
-    expected: Expectation, attached: VfioDevice, ioas: Ioas, device_hwpt: Hwpt
-) -> None:
+def test_replace_within(expected, attached, ioas, device_hwpt):
     with expected:
         attached.attach_iommufd_pt(device_hwpt)
     assert is_hole(ioas, MSI)
 
 
 @rule("vfio_device.reserved.replace.failed")
-def test_failed_replace_within(
-    expected: Expectation, attached: VfioDevice, ioas: Ioas, faulting_hwpt: Hwpt
-) -> None:
+def test_failed_replace_within(expected, attached, ioas, faulting_hwpt):
     with expected:
         attached.attach_iommufd_pt(faulting_hwpt)
     assert is_hole(ioas, MSI)
 
 
 @rule("vfio_device.reserved.replace.failed.other_ioas")
-def test_failed_replace(
-    expected: Expectation,
-    vfio_device: VfioDevice,
-    ioas: Ioas,
-    other_ioas: Ioas,
-    faulting_hwpt: Hwpt,
-) -> None:
+def test_failed_replace(expected, vfio_device, ioas, other_ioas, faulting_hwpt):
     vfio_device.attach_iommufd_pt(other_ioas)
     with expected:
         vfio_device.attach_iommufd_pt(faulting_hwpt)
@@ -182,9 +158,7 @@ def test_failed_replace(
 
 
 @rule("vfio_device.hwpt_alloc.fault_id.unreserved")
-def test_failed_attach(
-    expected: Expectation, vfio_device: VfioDevice, ioas: Ioas, faulting_hwpt: Hwpt
-) -> None:
+def test_failed_attach(expected, vfio_device, ioas, faulting_hwpt):
     with expected:
         vfio_device.attach_iommufd_pt(faulting_hwpt)
     assert is_free(ioas, MSI)
@@ -200,7 +174,7 @@ def reach(vtd_registers: tuple[int, int]) -> int:
 
 @rule("vfio_device.aperture")
 @pytest.mark.usefixtures("device_hwpt")
-def test_aperture(expected: Expectation, ioas: Ioas, vtd_registers: tuple[int, int]) -> None:
+def test_aperture(expected, ioas, vtd_registers):
     with expected:
         ranges = ioas.iova_ranges()
     assert ranges[-1][1] == reach(vtd_registers) - 1
@@ -208,14 +182,8 @@ def test_aperture(expected: Expectation, ioas: Ioas, vtd_registers: tuple[int, i
 
 @rule("vfio_device.aperture.mapped")
 def test_memory_out_of_reach(
-    expected: Expectation,
-    iommufd: Context,
-    vfio_device: VfioDevice,
-    ioas: Ioas,
-    buffer: Buffer,
-    page_size: int,
-    vtd_registers: tuple[int, int],
-) -> None:
+    expected, iommufd, vfio_device, ioas, buffer, page_size, vtd_registers
+):
     ioas.map(buffer, page_size, iova=reach(vtd_registers))
     with expected:
         iommufd.hwpt_alloc(vfio_device, ioas)

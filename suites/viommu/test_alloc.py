@@ -4,18 +4,11 @@
 from __future__ import annotations
 
 from errno import EFAULT, ENOENT
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Context, FaultQueue, Hwpt, Ioas, MockDevice, Viommu
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Uapi
 
 UNKNOWN = [0, 9999, 0x7FFF_FFFF, 0xFFFF_FFFF]
 NO_DEVICES = ["ioas", "parent_hwpt", "selftest_object", "fault_queue", "viommu", "vdevice"]
@@ -24,94 +17,88 @@ BEYOND = 1 << 31
 
 
 @rule("viommu.size.below_minimum")
-def test_size_below_the_minimum(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+def test_size_below_the_minimum(expected, alloc):
     for size in [0, 4, 20, 23]:
         with expected:
             alloc(size=size)
 
 
 @rule("viommu.size.first_version")
-def test_size_without_data(alloc: Callable[..., Viommu], parent_hwpt: Hwpt) -> None:
+def test_size_without_data(alloc, parent_hwpt):
     for size in [24, 28, 32, 39, 40]:
         alloc(size=size).destroy()
     parent_hwpt.destroy()
 
 
 @rule("viommu.size.cuts_data_uptr")
-def test_size_without_the_pointer(
-    expected: Expectation, alloc: Callable[..., Viommu], iommufd: Context
-) -> None:
+def test_size_without_the_pointer(expected, alloc, iommufd):
     with expected:
         alloc(size=32, data_len=8, data_uptr=iommufd.put(bytes(8)))
 
 
 @rule("viommu.size.tail_zero")
-def test_tail_of_zeroes(alloc: Callable[..., Viommu]) -> None:
+def test_tail_of_zeroes(alloc):
     alloc(tail=bytes(8)).destroy()
 
 
 @rule("viommu.size.tail_nonzero")
-def test_tail_that_is_not_zero(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+def test_tail_that_is_not_zero(expected, alloc):
     with expected:
         alloc(tail=b"\0\0\0\1")
 
 
 @rule("viommu.flags")
-def test_flag(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+def test_flag(expected, alloc):
     for bit in [0, 1, 15, 31]:
         with expected:
             alloc(flags=1 << bit)
 
 
 @rule("viommu.flags.first")
-def test_flag_is_looked_at_first(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+def test_flag_is_looked_at_first(expected, alloc):
     with expected:
         alloc(flags=1, device=0, parent=0)
 
 
 @rule("viommu.type.default")
-def test_type_zero(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+def test_type_zero(expected, alloc):
     with expected:
         alloc(type=0)
 
 
 @rule("viommu.type.default.first")
-def test_type_zero_is_looked_at_first(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+def test_type_zero_is_looked_at_first(expected, alloc):
     with expected:
         alloc(type=0, device=0, parent=0)
 
 
 @rule("viommu.type.unknown")
-def test_type_that_the_driver_has_not(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+def test_type_that_the_driver_has_not(expected, alloc):
     for number in [1, 2, 3, 0xDEAD, 0xFFFF_FFFF]:
         with expected:
             alloc(type=number)
 
 
 @rule("viommu.type.before_hwpt_id")
-def test_type_is_looked_at_before_the_parent(
-    expected: Expectation, alloc: Callable[..., Viommu]
-) -> None:
+def test_type_is_looked_at_before_the_parent(expected, alloc):
     with expected:
         alloc(type=1, parent=0)
 
 
 @rule("viommu.reserved")
-def test_reserved_is_ignored(alloc: Callable[..., Viommu]) -> None:
+def test_reserved_is_ignored(alloc):
     alloc(__reserved=0xFFFF_FFFF).destroy()
 
 
 @rule("viommu.dev_id.names_nothing")
-def test_dev_id_names_nothing(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+def test_dev_id_names_nothing(expected, alloc):
     for number in UNKNOWN:
         with expected:
             alloc(device=number)
 
 
 @rule("viommu.dev_id.other_type")
-def test_dev_id_of_another_type(
-    expected: Expectation, alloc: Callable[..., Viommu], request: pytest.FixtureRequest
-) -> None:
+def test_dev_id_of_another_type(expected, alloc, request):
     for kind in NO_DEVICES:
         wrong = request.getfixturevalue(kind)
         with expected:
@@ -119,33 +106,27 @@ def test_dev_id_of_another_type(
 
 
 @rule("viommu.dev_id.destroyed")
-def test_dev_id_of_a_destroyed_device(
-    expected: Expectation, alloc: Callable[..., Viommu], other_device: MockDevice
-) -> None:
+def test_dev_id_of_a_destroyed_device(expected, alloc, other_device):
     other_device.destroy()
     with expected:
         alloc(device=other_device)
 
 
 @rule("viommu.dev_id.before_type")
-def test_dev_id_is_looked_at_before_the_type(
-    expected: Expectation, alloc: Callable[..., Viommu]
-) -> None:
+def test_dev_id_is_looked_at_before_the_type(expected, alloc):
     with expected:
         alloc(device=0, type=1)
 
 
 @rule("viommu.hwpt_id.names_nothing")
-def test_hwpt_id_names_nothing(expected: Expectation, alloc: Callable[..., Viommu]) -> None:
+def test_hwpt_id_names_nothing(expected, alloc):
     for number in UNKNOWN:
         with expected:
             alloc(parent=number)
 
 
 @rule("viommu.hwpt_id.other_type")
-def test_hwpt_id_of_another_type(
-    expected: Expectation, alloc: Callable[..., Viommu], request: pytest.FixtureRequest
-) -> None:
+def test_hwpt_id_of_another_type(expected, alloc, request):
     for kind in NO_PAGING_HWPTS:
         wrong = request.getfixturevalue(kind)
         with expected:
@@ -153,18 +134,14 @@ def test_hwpt_id_of_another_type(
 
 
 @rule("viommu.hwpt_id.destroyed")
-def test_hwpt_id_of_a_destroyed_hwpt(
-    expected: Expectation, alloc: Callable[..., Viommu], parent_hwpt: Hwpt
-) -> None:
+def test_hwpt_id_of_a_destroyed_hwpt(expected, alloc, parent_hwpt):
     parent_hwpt.destroy()
     with expected:
         alloc()
 
 
 @rule("viommu.hwpt_id.no_parent")
-def test_hwpt_without_nest_parent(
-    expected: Expectation, alloc: Callable[..., Viommu], request: pytest.FixtureRequest
-) -> None:
+def test_hwpt_without_nest_parent(expected, alloc, request):
     for kind in ["hwpt", "auto_hwpt"]:
         wrong = request.getfixturevalue(kind)
         with expected:
@@ -172,23 +149,19 @@ def test_hwpt_without_nest_parent(
 
 
 @rule("viommu.hwpt_id.no_parent.before_data")
-def test_hwpt_without_nest_parent_is_told_before_the_data(
-    expected: Expectation, alloc: Callable[..., Viommu], hwpt: Hwpt, unmapped: int
-) -> None:
+def test_hwpt_without_nest_parent_is_told_before_the_data(expected, alloc, hwpt, unmapped):
     with expected:
         alloc(parent=hwpt, data_len=24, data_uptr=unmapped)
     hwpt.destroy()
 
 
 @rule("viommu.hwpt_id.of_another_device")
-def test_parent_may_be_of_another_device(
-    alloc: Callable[..., Viommu], other_device: MockDevice
-) -> None:
+def test_parent_may_be_of_another_device(alloc, other_device):
     alloc(device=other_device).destroy()
 
 
 @rule("viommu.several")
-def test_several_on_a_parent(alloc: Callable[..., Viommu], parent_hwpt: Hwpt) -> None:
+def test_several_on_a_parent(alloc, parent_hwpt):
     made = [alloc() for _ in range(3)]
     assert len({one.id for one in made}) == 3
     for one in made:
@@ -200,14 +173,7 @@ def test_several_on_a_parent(alloc: Callable[..., Viommu], parent_hwpt: Hwpt) ->
 
 
 @rule("viommu.undone.unwritable")
-def test_id_cannot_be_told(
-    expected: Expectation,
-    unwritable: Callable[..., None],
-    iommufd: Context,
-    uapi: Uapi,
-    mock_device: MockDevice,
-    parent_hwpt: Hwpt,
-) -> None:
+def test_id_cannot_be_told(expected, unwritable, iommufd, uapi, mock_device, parent_hwpt):
     for length in [0, 24]:
         with expected:
             unwritable(
@@ -222,7 +188,7 @@ def test_id_cannot_be_told(
 
 
 @rule("viommu.undone.id_reused")
-def test_id_of_a_failed_call_is_given_again(alloc: Callable[..., Viommu], unmapped: int) -> None:
+def test_id_of_a_failed_call_is_given_again(alloc, unmapped):
     first = alloc()
     first.destroy()
     with raises_errno(EFAULT):
@@ -233,9 +199,7 @@ def test_id_of_a_failed_call_is_given_again(alloc: Callable[..., Viommu], unmapp
 
 
 @rule("viommu.failure.lookup")
-def test_lookup_fails(
-    expected: Expectation, alloc: Callable[..., Viommu], parent_hwpt: Hwpt
-) -> None:
+def test_lookup_fails(expected, alloc, parent_hwpt):
     for nth in [1, 2]:
         with expected:
             alloc(fail_nth=nth)
@@ -243,9 +207,7 @@ def test_lookup_fails(
 
 
 @rule("viommu.failure.memory")
-def test_no_memory(
-    expected: Expectation, alloc: Callable[..., Viommu], iommufd: Context, parent_hwpt: Hwpt
-) -> None:
+def test_no_memory(expected, alloc, iommufd, parent_hwpt):
     for length in [0, 24]:
         with expected:
             alloc(fail_nth=3, data_len=length, data_uptr=iommufd.put(bytes(24)))
@@ -256,7 +218,7 @@ def test_no_memory(
 
 
 @rule("viommu.lifetime.parent")
-def test_viommu_holds_its_parent(expected: Expectation, viommu: Viommu, parent_hwpt: Hwpt) -> None:
+def test_viommu_holds_its_parent(expected, viommu, parent_hwpt):
     with expected:
         parent_hwpt.destroy()
     viommu.destroy()
@@ -264,9 +226,7 @@ def test_viommu_holds_its_parent(expected: Expectation, viommu: Viommu, parent_h
 
 
 @rule("viommu.lifetime.last")
-def test_parent_is_held_by_each(
-    expected: Expectation, alloc: Callable[..., Viommu], parent_hwpt: Hwpt
-) -> None:
+def test_parent_is_held_by_each(expected, alloc, parent_hwpt):
     first, second = alloc(), alloc()
     first.destroy()
     with expected:
@@ -277,9 +237,7 @@ def test_parent_is_held_by_each(
 
 @rule("viommu.lifetime.children")
 @pytest.mark.parametrize("kind", ["viommu_hwpt", "vdevice", "veventq", "hw_queue"])
-def test_viommu_is_held_by_what_is_made_of_it(
-    expected: Expectation, viommu: Viommu, kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_viommu_is_held_by_what_is_made_of_it(expected, viommu, kind, request):
     child = request.getfixturevalue(kind)
     with expected:
         viommu.destroy()
@@ -290,9 +248,7 @@ def test_viommu_is_held_by_what_is_made_of_it(
 
 
 @rule("viommu.lifetime.device_gone")
-def test_viommu_outlives_its_device(
-    alloc: Callable[..., Viommu], other_device: MockDevice, parent_hwpt: Hwpt
-) -> None:
+def test_viommu_outlives_its_device(alloc, other_device, parent_hwpt):
     made = alloc(device=other_device)
     other_device.destroy()
     made.destroy()
@@ -300,9 +256,7 @@ def test_viommu_outlives_its_device(
 
 
 @rule("viommu.lifetime.context")
-def test_context_may_be_closed_with_all_of_it(
-    iommufd: Context, request: pytest.FixtureRequest, fault_queue: FaultQueue, ioas: Ioas
-) -> None:
+def test_context_may_be_closed_with_all_of_it(iommufd, request, fault_queue, ioas):
     made: list[Any] = [
         request.getfixturevalue(kind)
         for kind in ("viommu_hwpt", "vdevice", "veventq", "hw_queue", "nested_hwpt")

@@ -5,31 +5,19 @@ from __future__ import annotations
 
 import mmap
 from errno import EBUSY, ENXIO
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd import Context
 
-from .conftest import IN_DATA, Offered
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_iommufd.iommufd import Viommu
-    from pytest_iommufd.iommufd.leaks import Ledger
-    from pytest_iommufd.machine import Process
-    from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.uapi import Struct, Uapi
+from .conftest import IN_DATA
 
 WRITE, EXEC = mmap.PROT_READ | mmap.PROT_WRITE, mmap.PROT_READ | mmap.PROT_EXEC
 
 
 @rule("viommu.mmap.nothing")
-def test_nothing_to_map(
-    expected: Expectation, map_file: Callable[..., int], page_size: int
-) -> None:
+def test_nothing_to_map(expected, map_file, page_size):
     for page in [0, 1, 1 << 30]:
         with expected:
             map_file(page * page_size, page_size)
@@ -37,70 +25,54 @@ def test_nothing_to_map(
 
 @rule("viommu.mmap.without_data")
 @pytest.mark.usefixtures("viommu")
-def test_viommu_without_data_offers_nothing(
-    expected: Expectation, map_file: Callable[..., int], page_size: int
-) -> None:
+def test_viommu_without_data_offers_nothing(expected, map_file, page_size):
     with expected:
         map_file(page_size, 2 * page_size)
 
 
 @rule("viommu.mmap.private")
-def test_private_mapping(
-    expected: Expectation, map_file: Callable[..., int], page_size: int
-) -> None:
+def test_private_mapping(expected, map_file, page_size):
     for protection in [WRITE, EXEC]:
         with expected:
             map_file(0, page_size, protection, mmap.MAP_PRIVATE)
 
 
 @rule("viommu.mmap.exec")
-def test_executable_mapping(
-    expected: Expectation, map_file: Callable[..., int], page_size: int
-) -> None:
+def test_executable_mapping(expected, map_file, page_size):
     with expected:
         map_file(0, page_size, EXEC)
 
 
 @rule("viommu.mmap.exec.of_an_offer")
-def test_executable_mapping_of_an_offer(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered
-) -> None:
+def test_executable_mapping_of_an_offer(expected, map_file, offered):
     with expected:
         map_file(offered.offset, offered.length, EXEC)
     offered.viommu.destroy()
 
 
 @rule("viommu.mmap.private.of_an_offer")
-def test_private_mapping_of_an_offer(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered
-) -> None:
+def test_private_mapping_of_an_offer(expected, map_file, offered):
     with expected:
         map_file(offered.offset, offered.length, WRITE, mmap.MAP_PRIVATE)
     offered.viommu.destroy()
 
 
 @rule("viommu.mmap.made_executable")
-def test_mapping_made_executable(
-    map_file: Callable[..., int], offered: Offered, process: Process
-) -> None:
+def test_mapping_made_executable(map_file, offered, process):
     address = map_file(offered.offset, offered.length)
     process.checked("mprotect", address, offered.length, EXEC)
     process.checked("munmap", address, offered.length)
 
 
 @rule("viommu.mmap.page")
-def test_mapping_shows_the_page(
-    map_file: Callable[..., int], offered: Offered, process: Process
-) -> None:
+def test_mapping_shows_the_page(map_file, offered, process):
     address = map_file(offered.offset, offered.length)
     assert int.from_bytes(process.read(address, 4), "little") == IN_DATA
     process.checked("munmap", address, offered.length)
 
 
 @rule("viommu.mmap.shared")
-def test_two_mappings_are_of_one_page(
-    map_file: Callable[..., int], offered: Offered, process: Process
-) -> None:
+def test_two_mappings_are_of_one_page(map_file, offered, process):
     first, second = (map_file(offered.offset, offered.length) for _ in range(2))
     process.write(first + offered.length - 4, b"same")
     assert process.read(second + offered.length - 4, 4) == b"same"
@@ -109,12 +81,7 @@ def test_two_mappings_are_of_one_page(
 
 
 @rule("viommu.mmap.each_offer")
-def test_each_offer_is_mapped_by_itself(
-    alloc_with_data: Callable[..., tuple[Viommu, Struct]],
-    map_file: Callable[..., int],
-    offered: Offered,
-    process: Process,
-) -> None:
+def test_each_offer_is_mapped_by_itself(alloc_with_data, map_file, offered, process):
     _, data = alloc_with_data()
     addresses = [map_file(at, offered.length) for at in (offered.offset, data.out_mmap_offset)]
     process.write(addresses[1], b"two.")
@@ -124,7 +91,7 @@ def test_each_offer_is_mapped_by_itself(
 
 
 @rule("viommu.mmap.readonly")
-def test_readonly_mapping(map_file: Callable[..., int], offered: Offered, process: Process) -> None:
+def test_readonly_mapping(map_file, offered, process):
     address = map_file(offered.offset, offered.length, mmap.PROT_READ)
     with pytest.raises(MemoryError):
         process.write(address, b"no")
@@ -132,9 +99,7 @@ def test_readonly_mapping(map_file: Callable[..., int], offered: Offered, proces
 
 
 @rule("viommu.mmap.offset")
-def test_mapping_at_another_offset(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered, page_size: int
-) -> None:
+def test_mapping_at_another_offset(expected, map_file, offered, page_size):
     for pages in [-1, 1, 2, 1 << 20]:
         with expected:
             map_file(offered.offset + pages * page_size, offered.length)
@@ -142,18 +107,14 @@ def test_mapping_at_another_offset(
 
 
 @rule("viommu.mmap.offset_of_the_rest")
-def test_mapping_of_the_rest(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered, page_size: int
-) -> None:
+def test_mapping_of_the_rest(expected, map_file, offered, page_size):
     with expected:
         map_file(offered.offset + page_size, page_size)
     offered.viommu.destroy()
 
 
 @rule("viommu.mmap.length")
-def test_mapping_of_another_length(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered, page_size: int
-) -> None:
+def test_mapping_of_another_length(expected, map_file, offered, page_size):
     for pages in [1, 3, 4]:
         with expected:
             map_file(offered.offset, pages * page_size)
@@ -161,38 +122,26 @@ def test_mapping_of_another_length(
 
 
 @rule("viommu.mmap.length_rounded")
-def test_length_is_rounded_to_pages(
-    map_file: Callable[..., int], offered: Offered, process: Process
-) -> None:
+def test_length_is_rounded_to_pages(map_file, offered, process):
     address = map_file(offered.offset, offered.length - 1)
     process.checked("munmap", address, offered.length)
 
 
 @rule("viommu.mmap.offset_unaligned")
-def test_offset_within_a_page(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered
-) -> None:
+def test_offset_within_a_page(expected, map_file, offered):
     with expected:
         map_file(offered.offset + 1, offered.length)
 
 
 @rule("viommu.mmap.destroyed")
-def test_offer_of_a_destroyed_viommu(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered
-) -> None:
+def test_offer_of_a_destroyed_viommu(expected, map_file, offered):
     offered.viommu.destroy()
     with expected:
         map_file(offered.offset, offered.length)
 
 
 @rule("viommu.mmap.other_context")
-def test_offer_of_another_context(
-    expected: Expectation,
-    map_file: Callable[..., int],
-    offered: Offered,
-    ledger: Ledger,
-    uapi: Uapi,
-) -> None:
+def test_offer_of_another_context(expected, map_file, offered, ledger, uapi):
     other = Context(ledger.process, uapi)
     ledger.contexts.append(other)
     with expected:
@@ -200,9 +149,7 @@ def test_offer_of_another_context(
 
 
 @rule("viommu.mmap.holds")
-def test_mapping_holds_the_viommu(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered, process: Process
-) -> None:
+def test_mapping_holds_the_viommu(expected, map_file, offered, process):
     address = map_file(offered.offset, offered.length)
     with expected:
         offered.viommu.destroy()
@@ -211,9 +158,7 @@ def test_mapping_holds_the_viommu(
 
 
 @rule("viommu.mmap.holds.each")
-def test_each_mapping_holds_the_viommu(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered, process: Process
-) -> None:
+def test_each_mapping_holds_the_viommu(expected, map_file, offered, process):
     first, second = (map_file(offered.offset, offered.length) for _ in range(2))
     process.checked("munmap", first, offered.length)
     with expected:
@@ -223,13 +168,7 @@ def test_each_mapping_holds_the_viommu(
 
 
 @rule("viommu.mmap.holds.part")
-def test_part_of_a_mapping_holds_the_viommu(
-    expected: Expectation,
-    map_file: Callable[..., int],
-    offered: Offered,
-    process: Process,
-    page_size: int,
-) -> None:
+def test_part_of_a_mapping_holds_the_viommu(expected, map_file, offered, process, page_size):
     address = map_file(offered.offset, offered.length)
     process.checked("munmap", address, page_size)
     with expected:
@@ -239,9 +178,7 @@ def test_part_of_a_mapping_holds_the_viommu(
 
 
 @rule("viommu.mmap.holds.fork")
-def test_mapping_of_a_child_holds_the_viommu(
-    expected: Expectation, map_file: Callable[..., int], offered: Offered, process: Process
-) -> None:
+def test_mapping_of_a_child_holds_the_viommu(expected, map_file, offered, process):
     address = map_file(offered.offset, offered.length)
     child = process.fork()
     process.checked("munmap", address, offered.length)
@@ -252,9 +189,7 @@ def test_mapping_of_a_child_holds_the_viommu(
 
 
 @rule("viommu.mmap.closed")
-def test_mapping_outlives_the_file(
-    iommufd: Context, map_file: Callable[..., int], offered: Offered, process: Process
-) -> None:
+def test_mapping_outlives_the_file(iommufd, map_file, offered, process):
     address = map_file(offered.offset, offered.length)
     iommufd.close()
     assert int.from_bytes(process.read(address, 4), "little") == IN_DATA
@@ -262,9 +197,7 @@ def test_mapping_outlives_the_file(
 
 
 @rule("viommu.mmap.after_failure")
-def test_offer_can_be_mapped_after_a_failure(
-    map_file: Callable[..., int], offered: Offered, process: Process
-) -> None:
+def test_offer_can_be_mapped_after_a_failure(map_file, offered, process):
     with raises_errno(ENXIO):
         map_file(offered.offset, 2 * offered.length)
     address = map_file(offered.offset, offered.length)

@@ -15,7 +15,7 @@ import guest_program
 import pytest
 
 from pytest_iommufd.kernel import resolve
-from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.kernel.cache.store import default_root
 from pytest_iommufd.lab import Bench, Settings
 
 if TYPE_CHECKING:

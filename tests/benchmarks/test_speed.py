@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd.agent.protocol import Program
-from pytest_iommufd.kernel.cache import VARIABLE
+from pytest_iommufd.kernel.cache.store import VARIABLE
 from pytest_iommufd.machine.accel import choose
 from pytest_iommufd.machine.vm import VirtualMachine
 

@@ -15,7 +15,7 @@ from guest_program import compiled, run
 from mutants_hwpt_alloc import MUTANTS
 
 from pytest_iommufd.kernel import resolve
-from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.kernel.cache.store import default_root
 from pytest_iommufd.lab import Bench, Settings
 from pytest_iommufd.machine import KernelPanicked
 

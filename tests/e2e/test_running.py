@@ -16,10 +16,10 @@ from userland import Userland
 import pytest_iommufd
 from pytest_iommufd import suites
 from pytest_iommufd.agent.build import compiled
+from pytest_iommufd.host.child import Child
 from pytest_iommufd.kernel import resolve
-from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.kernel.cache.store import default_root
 from pytest_iommufd.machine.accel import choose
-from pytest_iommufd.machine.child import Child
 from pytest_iommufd.machine.qemu import Guest
 from pytest_iommufd.uapi import Uapi
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import cli, doctor
-from pytest_iommufd.doctor import State
-from pytest_iommufd.kernel import tools
+from pytest_iommufd.commands import doctor
+from pytest_iommufd.commands import main as cli
+from pytest_iommufd.commands.doctor import State
+from pytest_iommufd.host import tools
 from pytest_iommufd.machine import accel
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.kernel import Kernel
 
 ROOT = Path(__file__).resolve().parents[2]
+MAIN = "pytest_iommufd.commands.main"
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -68,8 +69,8 @@ def test_tox_runs_everything() -> None:
 
 def test_options_are_those_of_the_help() -> None:
     pytest_help = _help("pytest")
-    ours = _help("pytest_iommufd.cli", "kernel", "build") + _help(
-        "pytest_iommufd.cli", "kernel", "clean"
+    ours = _help("pytest_iommufd.commands.main", "kernel", "build") + _help(
+        "pytest_iommufd.commands.main", "kernel", "clean"
     )
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--pyargs"}
     assert [option for option in sorted(named) if option not in pytest_help + ours] == []
@@ -78,7 +79,9 @@ def test_options_are_those_of_the_help() -> None:
 
 
 def test_commands_exist() -> None:
-    offered = _help("pytest_iommufd.cli") + _help("pytest_iommufd.cli", "kernel")
+    offered = _help("pytest_iommufd.commands.main") + _help(
+        "pytest_iommufd.commands.main", "kernel"
+    )
     named = set(re.findall(r"(?:`|^ +)pytest-iommufd (kernel [a-z]+|[a-z]+)", README, re.MULTILINE))
     assert named
     for words in named:
@@ -115,4 +118,4 @@ def test_example_passes(kernel: Kernel, pytester: pytest.Pytester) -> None:
 def test_links_and_paths_exist() -> None:
     for path in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / path).exists(), path
-    assert list(ROOT.glob("pytest_iommufd/kernel/*.config"))
+    assert list(ROOT.glob("pytest_iommufd/kernel/build/*.config"))

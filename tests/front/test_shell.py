@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import cli
+from pytest_iommufd.commands import main as cli
 
 if TYPE_CHECKING:
     from pytest_iommufd.kernel import Kernel
 
-SHELL = (sys.executable, "-m", "pytest_iommufd.cli", "shell")
+SHELL = (sys.executable, "-m", "pytest_iommufd.commands.main", "shell")
 _SECONDS = 90
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from kernel_helpers import Recorder, make_tree
 
-from pytest_iommufd.kernel import tools
+from pytest_iommufd.host import tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from pytest_iommufd.kernel.progress import Progress
+from pytest_iommufd.host.progress import Progress
 
 
 def make_tree(path: Path) -> Path:

@@ -11,7 +11,7 @@ from kernel_helpers import Recorder, entries
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import ready, rebuild_module, resolve
-from pytest_iommufd.kernel.mirrors import Mirror
+from pytest_iommufd.kernel.source.mirrors import Mirror
 
 Calls = Callable[[str], list[str]]
 
@@ -115,14 +115,14 @@ def test_package_that_only_the_private_lists_have(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_PRIVATE_ONLY", "1")
-    monkeypatch.setattr("pytest_iommufd.kernel.packages.find_mirrors", _mirror)
+    monkeypatch.setattr("pytest_iommufd.kernel.source.packages.find_mirrors", _mirror)
     resolve("6.12")
     assert sum("update" in call for call in calls("apt-get")) == 1
 
 
 def test_machine_lists_older_than_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_MODE", "stale")
-    monkeypatch.setattr("pytest_iommufd.kernel.packages.find_mirrors", _mirror)
+    monkeypatch.setattr("pytest_iommufd.kernel.source.packages.find_mirrors", _mirror)
     assert resolve("6.12").name == "6.12"
 
 
@@ -144,7 +144,7 @@ def test_update_takes_a_newer_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_version_that_nothing_offers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_iommufd.kernel.packages.find_mirrors", _mirror)
+    monkeypatch.setattr("pytest_iommufd.kernel.source.packages.find_mirrors", _mirror)
     with pytest.raises(Problem, match=r"no source package linux-source-9\.9") as caught:
         resolve("9.9")
     assert caught.value.expected == "one of 6.1, 6.12"
@@ -200,7 +200,7 @@ def test_missing_tool(
     tree: Path, fakes: Path, monkeypatch: pytest.MonkeyPatch, tool: str, package: str
 ) -> None:
     (fakes / tool).unlink()
-    monkeypatch.setattr("pytest_iommufd.kernel.tools._DEBIAN", Path("/"))
+    monkeypatch.setattr("pytest_iommufd.host.tools._DEBIAN", Path("/"))
     with pytest.raises(Problem, match=f"missing on this machine: {tool}") as caught:
         resolve(str(tree))
     assert "apt-get install -y --no-install-recommends" in caught.value.mend
@@ -234,7 +234,7 @@ def test_full_while_we_write_ourselves(
     def copy(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pytest_iommufd.kernel.build.shutil.copy2", copy)
+    monkeypatch.setattr("pytest_iommufd.kernel.build.make.shutil.copy2", copy)
     with pytest.raises(Problem, match="no space left"):
         resolve(str(tree))
     assert entries(cache) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kernel_helpers import HWPT, add_sources, make_diff, make_series
 
-from pytest_iommufd.cli import main
+from pytest_iommufd.commands.main import main
 from pytest_iommufd.kernel import Kernel
 from pytest_iommufd.kernel.diff import compare
 

@@ -12,13 +12,16 @@ import pytest
 from kernel_helpers import Recorder, entries
 from rich.console import Console
 
-from pytest_iommufd.cli import main
+from pytest_iommufd.commands.main import main
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import build, config, resolve, tools
-from pytest_iommufd.kernel.cache import Estimate, Estimates
-from pytest_iommufd.kernel.live import RichProgress
-from pytest_iommufd.kernel.mirrors import KEYRING, Mirror, find_mirrors, private_sources
-from pytest_iommufd.kernel.progress import Plain, duration
+from pytest_iommufd.host import tools
+from pytest_iommufd.host.live import RichProgress
+from pytest_iommufd.host.progress import Plain, duration
+from pytest_iommufd.kernel import resolve
+from pytest_iommufd.kernel.build import config
+from pytest_iommufd.kernel.build import make as build
+from pytest_iommufd.kernel.cache.store import Estimate, Estimates
+from pytest_iommufd.kernel.source.mirrors import KEYRING, Mirror, find_mirrors, private_sources
 
 Calls = Callable[[str], list[str]]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from kernel_helpers import AMD, HWPT, Recorder, add_sources, entries, make_diff, make_series
 
-from pytest_iommufd.cli import main
+from pytest_iommufd.commands.main import main
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import Kernel, ready, resolve
-from pytest_iommufd.kernel.patches import Patch
+from pytest_iommufd.kernel.series.patches import Patch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

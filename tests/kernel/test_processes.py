@@ -21,7 +21,7 @@ _DRIVER = """
 import sys
 import pytest_iommufd.uapi.describe as describing
 describing.describe = lambda tree, destination, build: destination.write_text("{}")
-from pytest_iommufd.cli import main
+from pytest_iommufd.commands.main import main
 sys.exit(main(["kernel", "build", sys.argv[1]]))
 """
 _DEADLINE = 20.0

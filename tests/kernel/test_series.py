@@ -13,7 +13,7 @@ import pytest
 from kernel_helpers import AMD, HWPT, add_sources, make_diff, make_series
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import patchseries
+from pytest_iommufd.kernel.series import patchseries
 from pytest_iommufd.kernel.spec import parse
 
 needs_git = pytest.mark.skipif(not shutil.which("git"), reason="git is not on this machine")

@@ -12,16 +12,16 @@ import pytest
 from kernel_helpers import HWPT, Recorder, add_sources, make_diff, make_series
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import patching
-from pytest_iommufd.kernel.patchseries import find
-from pytest_iommufd.kernel.progress import Silent
-from pytest_iommufd.kernel.treecopy import TreeCopy
+from pytest_iommufd.host.progress import Silent
+from pytest_iommufd.kernel.series import patching
+from pytest_iommufd.kernel.series.patchseries import find
+from pytest_iommufd.kernel.source.treecopy import TreeCopy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_iommufd.kernel.patchseries import Series
+    from pytest_iommufd.kernel.series.patchseries import Series
 
 LONG_AGO = 1_000_000_000
 CREATES = "--- /dev/null\n+++ b/lib/new.c\n@@ -0,0 +1 @@\n+int x;\n"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from kernel_helpers import AMD, HWPT, Recorder, add_sources, make_diff, make_series
 
-from pytest_iommufd.cli import main
+from pytest_iommufd.commands.main import main
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import ready
-from pytest_iommufd.kernel.build import BuildError
-from pytest_iommufd.kernel.cache import Cache
+from pytest_iommufd.kernel.build.make import BuildError
+from pytest_iommufd.kernel.build.workspace import Workspace, open_workspace, tree_of
+from pytest_iommufd.kernel.cache.store import Cache
 from pytest_iommufd.kernel.spec import parse
-from pytest_iommufd.kernel.workspace import Workspace, open_workspace, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

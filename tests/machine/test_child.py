@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd.machine.child import Child
+from pytest_iommufd.host.child import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STARTS_A_CHILD = """
 import sys, tempfile
-from pytest_iommufd.machine.child import Child
+from pytest_iommufd.host.child import Child
 child = Child(["sleep", "600"], output=tempfile.TemporaryFile())
 print(child.pid, flush=True)
 sys.stdin.read()

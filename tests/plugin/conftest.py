@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd.kernel.cache import VARIABLE
+from pytest_iommufd.kernel.cache.store import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

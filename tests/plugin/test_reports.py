@@ -13,11 +13,13 @@ import pytest
 import pytest_iommufd.suites
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.reports import files, rules_html, rules_json
-from pytest_iommufd.reports.rerun import command
-from pytest_iommufd.reports.rules_data import KernelInfo, gather
-from pytest_iommufd.reports.rules_data import Run as RunData
+from pytest_iommufd.reports import files
+from pytest_iommufd.reports import html as rules_html
+from pytest_iommufd.reports import json as rules_json
+from pytest_iommufd.reports.data import KernelInfo, gather
+from pytest_iommufd.reports.data import Run as RunData
 from pytest_iommufd.rules.catalogue import Catalogue
+from pytest_iommufd.rules.rerun import command
 from pytest_iommufd.rules.verdicts import Mark, Result, Verdicts
 
 if TYPE_CHECKING:

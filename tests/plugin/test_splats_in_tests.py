@@ -11,7 +11,7 @@ import pytest
 
 from pytest_iommufd.kernel import ready
 from pytest_iommufd.machine import KernelSplat, Machine, StreamLost
-from pytest_iommufd.splats import SplatWatch
+from pytest_iommufd.plugin.splats import SplatWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd.cli import main
-from pytest_iommufd.rules import cli
+from pytest_iommufd.commands import rules as command
+from pytest_iommufd.commands.main import main
 from pytest_iommufd.rules.catalogue import Catalogue, shipped
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def rules(
     """Runs the command on a catalogue; returns status, output and errors."""
     path = tmp_path / "rules.toml"
     path.write_text(CATALOGUE)
-    monkeypatch.setattr(cli, "shipped", lambda: [Catalogue.load(path)])
+    monkeypatch.setattr(command, "shipped", lambda: [Catalogue.load(path)])
 
     def run(*names: str) -> tuple[int, str, str]:
         status = main(["rules", *names])

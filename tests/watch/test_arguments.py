@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import cli
+from pytest_iommufd.commands import main as cli
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.watch.tests import DEFAULT, arguments, suites
 

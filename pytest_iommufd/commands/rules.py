@@ -10,8 +10,8 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.reports.rerun import command
 from pytest_iommufd.rules.catalogue import shipped
+from pytest_iommufd.rules.rerun import command
 from pytest_iommufd.uapi.errors import did_you_mean
 
 if TYPE_CHECKING:

@@ -17,18 +17,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import build, derive, entries, resolver, tools
-from pytest_iommufd.kernel.identity import describe as describe_tree
-from pytest_iommufd.kernel.identity import digest
-from pytest_iommufd.kernel.patchseries import identity as identity_of
+from pytest_iommufd.host import tools
+from pytest_iommufd.kernel import resolver
+from pytest_iommufd.kernel.build import make as build
+from pytest_iommufd.kernel.cache import entries
+from pytest_iommufd.kernel.series import derive
+from pytest_iommufd.kernel.series.patchseries import identity as identity_of
+from pytest_iommufd.kernel.source.identity import describe as describe_tree
+from pytest_iommufd.kernel.source.identity import digest
+from pytest_iommufd.kernel.source.treecopy import TreeCopy
 from pytest_iommufd.kernel.spec import check_make_path
-from pytest_iommufd.kernel.treecopy import TreeCopy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pytest_iommufd.kernel.cache import Cache
-    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.host.progress import Progress
+    from pytest_iommufd.kernel.cache.store import Cache
     from pytest_iommufd.kernel.spec import Spec
 
 FOLDER = "drivers/iommu/iommufd"

@@ -37,8 +37,8 @@ def rebuild_module(
     Raises:
         Problem: the kernel has no such module or was not built here, or the copy does not compile.
     """
-    from pytest_iommufd.kernel.build import BuildError, Make  # noqa: PLC0415 - for builders only
-    from pytest_iommufd.kernel.progress import Silent  # noqa: PLC0415 - likewise
+    from pytest_iommufd.host.progress import Silent  # noqa: PLC0415 - likewise
+    from pytest_iommufd.kernel.build.make import BuildError, Make  # noqa: PLC0415 - for builders only
 
     if not (kernel.build and kernel.tree and kernel.modules):
         raise Problem(

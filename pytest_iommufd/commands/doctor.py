@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.host import tools
 from pytest_iommufd.iommufd.context import DEVICE
 from pytest_iommufd.iommufd.leaks import MOCK_DEVICES
-from pytest_iommufd.kernel import entries, tools
-from pytest_iommufd.kernel.build import BUILD_SIZE
-from pytest_iommufd.kernel.cache import VARIABLE, Cache, gigabytes
-from pytest_iommufd.kernel.packages import SOURCE_SIZE
+from pytest_iommufd.kernel.build.make import BUILD_SIZE
+from pytest_iommufd.kernel.cache import entries
+from pytest_iommufd.kernel.cache.store import VARIABLE, Cache, gigabytes
+from pytest_iommufd.kernel.source.packages import SOURCE_SIZE
 from pytest_iommufd.lab import Settings
 from pytest_iommufd.machine import accel, qemu
 

@@ -13,10 +13,12 @@ import pytest
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.lab import LAB
-from pytest_iommufd.reports import files, rules_html, rules_json, terminal
-from pytest_iommufd.reports.judge import results
-from pytest_iommufd.reports.rules_data import KernelInfo, Run, gather
+from pytest_iommufd.reports import files, terminal
+from pytest_iommufd.reports import html as rules_html
+from pytest_iommufd.reports import json as rules_json
+from pytest_iommufd.reports.data import KernelInfo, Run, gather
 from pytest_iommufd.rules.catalogue import Catalogue, beside
+from pytest_iommufd.rules.judging import results
 from pytest_iommufd.rules.marker import rule_of
 from pytest_iommufd.rules.verdicts import NO_KERNEL, Verdicts
 

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import tools
-from pytest_iommufd.kernel.cache import PARTIAL, Cache, Estimates, write_whole
-from pytest_iommufd.kernel.mirrors import find_mirrors, private_sources
-from pytest_iommufd.kernel.run import run
+from pytest_iommufd.host import tools
+from pytest_iommufd.host.run import run
+from pytest_iommufd.kernel.cache.store import PARTIAL, Cache, Estimates, write_whole
+from pytest_iommufd.kernel.source.mirrors import find_mirrors, private_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.host.progress import Progress
 
 # The .deb, its .tar.xz and the unpacked tree, which for a moment are all there.
 SOURCE_SIZE = 2_300_000_000

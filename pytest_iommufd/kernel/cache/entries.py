@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_iommufd.kernel.cache import PARTIAL, write_whole
-from pytest_iommufd.kernel.identity import digest
+from pytest_iommufd.kernel.cache.store import PARTIAL, write_whole
 from pytest_iommufd.kernel.model import Kernel
+from pytest_iommufd.kernel.source.identity import digest
 
 if TYPE_CHECKING:
-    from pytest_iommufd.kernel.cache import Cache
+    from pytest_iommufd.kernel.cache.store import Cache
     from pytest_iommufd.kernel.spec import Spec
 
 _RECORD = "kernel.json"

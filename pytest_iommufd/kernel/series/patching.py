@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel.run import run
+from pytest_iommufd.host.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pytest_iommufd.kernel.patches import Patch
-    from pytest_iommufd.kernel.patchseries import Series
-    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.host.progress import Progress
+    from pytest_iommufd.kernel.series.patches import Patch
+    from pytest_iommufd.kernel.series.patchseries import Series
 
 TREE_SIZE = 2_000_000_000
 """Bytes of a copy that shares nothing."""

@@ -10,12 +10,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_iommufd import doctor, shell
+from pytest_iommufd.commands import doctor, kernel, rules, shell, watch
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import cli as kernel
-from pytest_iommufd.rules import cli as rules
 from pytest_iommufd.rules import parity
-from pytest_iommufd.watch import cli as watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,22 +14,22 @@ import pytest
 
 from pytest_iommufd import hookspec
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.progress import Silent
 from pytest_iommufd.hwpt_types import shipped
 from pytest_iommufd.hwpt_types.registry import declared
-from pytest_iommufd.kernel.cache import default_root
-from pytest_iommufd.kernel.progress import Silent
+from pytest_iommufd.kernel.cache.store import default_root
 from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, parse
 from pytest_iommufd.lab import LAB, Lab, Settings
 from pytest_iommufd.machine import BootFailed, Verdict
 from pytest_iommufd.machine.iommu import IOMMUS, NONE
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS
-from pytest_iommufd.reports.calls import CALLS_KEY
-from pytest_iommufd.reports.judge import LAST_CALLS, judge, status
-from pytest_iommufd.reports.reporter import NOTES, RuleReporter, collect, notes, report_files
+from pytest_iommufd.plugin.results import NOTES, RuleReporter, collect, notes, report_files
+from pytest_iommufd.plugin.splats import SplatWatch
+from pytest_iommufd.rules.calls import CALLS_KEY
 from pytest_iommufd.rules.catalogue import RuleError
+from pytest_iommufd.rules.judging import LAST_CALLS, judge, status
 from pytest_iommufd.rules.marker import MARKER, rule_of
 from pytest_iommufd.rules.verdicts import NO_KERNEL
-from pytest_iommufd.splats import SplatWatch
 from pytest_iommufd.uapi import UapiError
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ pytest_plugins = [
     "pytest_iommufd.fixtures.vfio",
     "pytest_iommufd.fixtures.rules",
     "pytest_iommufd.fixtures.injection",
-    "pytest_iommufd.injection",
-    "pytest_iommufd.reports.coverage",
-    "pytest_iommufd.reproducer.plugin",
+    "pytest_iommufd.plugin.fail_nth",
+    "pytest_iommufd.plugin.coverage",
+    "pytest_iommufd.plugin.reproducers",
 ]
 
 

@@ -11,14 +11,14 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.kernel import patching
-from pytest_iommufd.kernel.cache import partial_of
+from pytest_iommufd.kernel.cache.store import partial_of
+from pytest_iommufd.kernel.series import patching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pytest_iommufd.kernel.patchseries import Series
-    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.host.progress import Progress
+    from pytest_iommufd.kernel.series.patchseries import Series
 
 # Of these only Kconfig files go into a build: the others describe it, or test it.
 _ABOUT = re.compile(r"(?:Documentation|LICENSES|samples|tools/testing)/(?:.*/)?(?!Kconfig)[^/]*")

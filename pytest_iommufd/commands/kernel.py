@@ -10,8 +10,9 @@ from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import diff, entries
-from pytest_iommufd.kernel.cache import PARTIAL, VARIABLE, Cache, gigabytes
+from pytest_iommufd.kernel import diff
+from pytest_iommufd.kernel.cache import entries
+from pytest_iommufd.kernel.cache.store import PARTIAL, VARIABLE, Cache, gigabytes
 from pytest_iommufd.kernel.resolver import ready, resolve
 from pytest_iommufd.kernel.spec import FORMS, parse
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import build, entries, patching
-from pytest_iommufd.kernel.cache import Estimates, partial_of
+from pytest_iommufd.kernel.build import make as build
+from pytest_iommufd.kernel.cache import entries
+from pytest_iommufd.kernel.cache.store import Estimates, partial_of
+from pytest_iommufd.kernel.series import patching
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_iommufd.kernel.cache import Cache
-    from pytest_iommufd.kernel.patchseries import Series
-    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.host.progress import Progress
+    from pytest_iommufd.kernel.cache.store import Cache
+    from pytest_iommufd.kernel.series.patchseries import Series
 
 SOURCE = "source"
 """The patched source, in the folder of its kernel."""

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel.progress import Silent
-from pytest_iommufd.kernel.run import run
+from pytest_iommufd.host.progress import Silent
+from pytest_iommufd.host.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.host.progress import Progress
 
 NO_INSTALL = "PYTEST_IOMMUFD_NO_INSTALL"
 _DEBIAN = Path("/etc/debian_version")

@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.iommufd import Buffer, Context, IoctlError, raises_errno
-from pytest_iommufd.kernel.cache import default_root
+from pytest_iommufd.kernel.cache.store import default_root
 from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, FORMS
 from pytest_iommufd.lab import Lab, Settings
 from pytest_iommufd.machine import Verdict

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Display
 
-from pytest_iommufd.kernel.progress import about
+from pytest_iommufd.host.progress import about
 
 # A step is never shown as finished before it is.
 _NEARLY = 0.99

@@ -130,6 +130,6 @@ def default() -> Progress:
     """
     if not sys.stderr.isatty():
         return Plain()
-    from pytest_iommufd.kernel.live import RichProgress  # noqa: PLC0415 - rich is slow to import
+    from pytest_iommufd.host.live import RichProgress  # noqa: PLC0415 - rich is slow to import
 
     return RichProgress()

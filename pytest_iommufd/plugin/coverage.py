@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel.cache import partial_of
+from pytest_iommufd.kernel.cache.store import partial_of
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.machine import Verdict
 

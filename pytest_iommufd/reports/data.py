@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd.agent import build
-from pytest_iommufd.reports.rerun import command
+from pytest_iommufd.rules.rerun import command
 from pytest_iommufd.rules.verdicts import Mark
 
 if TYPE_CHECKING:

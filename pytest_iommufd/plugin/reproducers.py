@@ -17,13 +17,13 @@ from pytest_iommufd.iommufd.leaks import LeakError
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.machine import KernelSplat, Process, Verdict
 from pytest_iommufd.reports import files
-from pytest_iommufd.reports.rerun import command
 from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL, TEARDOWN, Trace
 from pytest_iommufd.reproducer.translate import Failure, translate
 from pytest_iommufd.reproducer.unfit import Unfit
 from pytest_iommufd.rules.catalogue import RuleError, beside
 from pytest_iommufd.rules.marker import rule_of
+from pytest_iommufd.rules.rerun import command
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from pytest_iommufd.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_iommufd.kernel.progress import Progress
+    from pytest_iommufd.host.progress import Progress
 
 VARIABLE = "PYTEST_IOMMUFD_CACHE"
 PARTIAL = ".partial"

@@ -39,7 +39,7 @@ def options() -> list[Option]:
     Returns:
         All of them, in order.
     """
-    here = resources.files("pytest_iommufd.kernel")
+    here = resources.files("pytest_iommufd.kernel.build")
     fragments = ("guest.config", "iommufd.config")
     return parse("\n".join(here.joinpath(name).read_text("utf-8") for name in fragments))
 

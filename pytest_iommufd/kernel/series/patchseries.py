@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import patches, tools
-from pytest_iommufd.kernel.identity import digest
-from pytest_iommufd.kernel.run import clean_environment
+from pytest_iommufd.host import tools
+from pytest_iommufd.host.run import clean_environment
+from pytest_iommufd.kernel.series import patches
+from pytest_iommufd.kernel.source.identity import digest
 
 FORMS = (
     "the name of a series shipped here, a folder of patches, an mbox, "
     "or commits (A..B of a tree, else REPO@A..B)"
 )
-_SHIPPED = Path(__file__).with_name("series")
+_SHIPPED = Path(__file__).parent
 _QUILT = "series"
 _SUFFIXES = (".patch", ".diff")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
@@ -83,7 +84,7 @@ def shipped() -> list[str]:
     Returns:
         Their names.
     """
-    return sorted(path.name for path in _SHIPPED.glob("*") if path.is_dir())
+    return sorted(path.name for path in _SHIPPED.glob("[a-z]*") if path.is_dir())
 
 
 def split(text: str) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.machine import KernelSplat, Verdict
-from pytest_iommufd.reports.calls import CALLS_KEY
+from pytest_iommufd.rules.calls import CALLS_KEY
 from pytest_iommufd.rules.expectation import EXPECTATION
 from pytest_iommufd.rules.marker import ABSENT, rule_of
 from pytest_iommufd.rules.verdicts import Mark, Result

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel import config
-from pytest_iommufd.kernel.cache import Estimate, Estimates
-from pytest_iommufd.kernel.run import run
+from pytest_iommufd.host.run import run
+from pytest_iommufd.kernel.build import config
+from pytest_iommufd.kernel.cache.store import Estimate, Estimates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pytest_iommufd.kernel.cache import Cache
-    from pytest_iommufd.kernel.progress import Progress
-    from pytest_iommufd.kernel.run import Log
+    from pytest_iommufd.host.progress import Progress
+    from pytest_iommufd.host.run import Log
+    from pytest_iommufd.kernel.cache.store import Cache
 
 RECIPE = "1"
 """Changes whenever this module would build something else from the same source and options."""
