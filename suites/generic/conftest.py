@@ -347,45 +347,105 @@ def command(make_raw: Callable[[str], Raw], request: pytest.FixtureRequest) -> R
     return make_raw(request.param)
 
 
-def _valid(
-    make_raw: Callable[[str], Raw], objects: Objects, request: pytest.FixtureRequest
-) -> Valid:
-    return Valid(make_raw(request.param.command), request.param, objects)
-
-
-def _field(
-    make_raw: Callable[[str], Raw], objects: Objects, request: pytest.FixtureRequest
-) -> FieldOf:
-    return field_of(make_raw, objects, *request.param)
-
-
-def field_of(
-    make_raw: Callable[[str], Raw], objects: Objects, sample: Sample, name: str
-) -> FieldOf:
-    """Return a field with a valid call; absent where the kernel lacks the command or the field."""
-    raw = make_raw(sample.command)
-    if not raw.context.uapi.has(f"{raw.ioctl.struct}.{name}"):
-        absent(f"{raw.ioctl.struct} of the kernel's header has no {name}")
-    return FieldOf(Valid(raw, sample, objects), name)
-
-
-# Each of these fixtures is a parameter: see CHOICES and PAIRS.
-sample, old_sample, creating, changing, asking, silent, answering = (
-    pytest.fixture(name=name)(_valid) for name in CHOICES
-)
-reserved_field, flags_field, id_field, typed_id_field, first_id_field = (
-    pytest.fixture(name=name)(_field) for name in PAIRS
-)
+@pytest.fixture
+def make_valid(make_raw: Callable[[str], Raw], objects: Objects) -> Callable[[Sample], Valid]:
+    """Makes a valid call; absent where the kernel lacks the command."""
+    return lambda sample: Valid(make_raw(sample.command), sample, objects)
 
 
 @pytest.fixture
-def divergence(
-    make_raw: Callable[[str], Raw], objects: Objects, request: pytest.FixtureRequest
-) -> FieldOf:
+def make_field(make_valid: Callable[[Sample], Valid]) -> Callable[..., FieldOf]:
+    """Makes a field of a valid call; absent where the kernel lacks the command or the field."""
+
+    def make(sample: Sample, name: str, but: str = "") -> FieldOf:
+        valid = make_valid(sample)
+        if not valid.uapi.has(f"{valid.ioctl.struct}.{name}"):
+            absent(f"{valid.ioctl.struct} of the kernel's header has no {name}")
+        return FieldOf(valid, name, but)
+
+    return make
+
+
+# These fixtures are parameters: see CHOICES and PAIRS.
+
+
+@pytest.fixture
+def sample(make_valid: Callable[[Sample], Valid], request: pytest.FixtureRequest) -> Valid:
+    """Each valid call."""
+    return make_valid(request.param)
+
+
+@pytest.fixture
+def old_sample(make_valid: Callable[[Sample], Valid], request: pytest.FixtureRequest) -> Valid:
+    """Each valid call that the struct's first version suffices for."""
+    return make_valid(request.param)
+
+
+@pytest.fixture
+def creating(make_valid: Callable[[Sample], Valid], request: pytest.FixtureRequest) -> Valid:
+    """Each valid call that makes objects."""
+    return make_valid(request.param)
+
+
+@pytest.fixture
+def changing(make_valid: Callable[[Sample], Valid], request: pytest.FixtureRequest) -> Valid:
+    """Each valid call that changes something."""
+    return make_valid(request.param)
+
+
+@pytest.fixture
+def asking(make_valid: Callable[[Sample], Valid], request: pytest.FixtureRequest) -> Valid:
+    """Each valid call that only asks."""
+    return make_valid(request.param)
+
+
+@pytest.fixture
+def silent(make_valid: Callable[[Sample], Valid], request: pytest.FixtureRequest) -> Valid:
+    """Each valid call without an answer."""
+    return make_valid(request.param)
+
+
+@pytest.fixture
+def answering(make_valid: Callable[[Sample], Valid], request: pytest.FixtureRequest) -> Valid:
+    """Each valid call with fields for answers."""
+    return make_valid(request.param)
+
+
+@pytest.fixture
+def reserved_field(make_field: Callable[..., FieldOf], request: pytest.FixtureRequest) -> FieldOf:
+    """Each reserved field."""
+    return make_field(*request.param)
+
+
+@pytest.fixture
+def flags_field(make_field: Callable[..., FieldOf], request: pytest.FixtureRequest) -> FieldOf:
+    """Each field of flags."""
+    return make_field(*request.param)
+
+
+@pytest.fixture
+def id_field(make_field: Callable[..., FieldOf], request: pytest.FixtureRequest) -> FieldOf:
+    """Each field that names an object."""
+    return make_field(*request.param)
+
+
+@pytest.fixture
+def typed_id_field(make_field: Callable[..., FieldOf], request: pytest.FixtureRequest) -> FieldOf:
+    """Each field that names an object of certain kinds."""
+    return make_field(*request.param)
+
+
+@pytest.fixture
+def first_id_field(make_field: Callable[..., FieldOf], request: pytest.FixtureRequest) -> FieldOf:
+    """The first field of each call that names an object."""
+    return make_field(*request.param)
+
+
+@pytest.fixture
+def divergence(make_field: Callable[..., FieldOf], request: pytest.FixtureRequest) -> FieldOf:
     """The field of a row of divergences.toml; see diverging()."""
-    known = find([request.param.sample])[0]
-    made = field_of(make_raw, objects, known, request.param.field)
-    return FieldOf(made.valid, made.name, request.param.but)
+    row: Divergence = request.param
+    return make_field(find([row.sample])[0], row.field, row.but)
 
 
 @pytest.fixture

@@ -59,6 +59,14 @@ def test_each_test_has_a_rule(tested: set[str]) -> None:
     assert strange == set()
 
 
+def test_no_splat_is_known_by_a_path_of_its_build() -> None:
+    suites = Path(str(resources.files("pytest_iommufd.suites")))
+    texts = "".join(path.read_text() for path in suites.rglob("test_*.py"))
+    patterns = re.findall(r"expect_splat\(\s*r?\"(.+?)\"\s*\)", texts)
+    assert len(patterns) == texts.count("expect_splat(")
+    assert [pattern for pattern in patterns if "/" in pattern] == []
+
+
 @BY_TITLE
 def test_kernel_functions_exist(catalogue: Catalogue) -> None:
     trees = [resolve(spec).tree for spec in ("6.12", "7.3")]
