@@ -8,6 +8,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.given import Given
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -230,6 +232,7 @@ def _number(name: str, numbers: Mapping[str, int]) -> int:
 def _result(op: Op, ret: int, errno: int, ns: int, extra: bytes) -> Result:
     if op.kind is not OpKind.SYSCALL:
         return Result(ret, errno, ns, data=extra)
+    ret = Given(ret)
     times: list[int] = []
     left = None
     while extra:
@@ -311,7 +314,7 @@ class Hello:
 def parse_spawned(payload: bytes) -> tuple[int, int, int]:
     """Read a SPAWNED frame's payload: pid, address and size in bytes of the arena."""
     pid, size, address = struct.unpack("<IIQ", payload)
-    return pid, address, size
+    return pid, Given(address), size
 
 
 def parse_status(payload: bytes) -> int | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from pytest_iommufd.given import Given, Packed, given_in
 from pytest_iommufd.uapi.errors import UapiError
 from pytest_iommufd.uapi.render import render
 
@@ -19,27 +20,34 @@ class Struct:
 
     An unknown field and a value that does not fit are errors, in setting too. A struct member is
     a Struct that shares its owner's memory and may be set from a dict. Two structs are equal when
-    their names and bytes are.
+    their names and bytes are. Numbers read from it remember that they are from here, and its bytes
+    which numbers that calls gave were put there.
 
     Attributes:
         name: the struct's name in the kernel's headers.
         sizeof: its size in bytes, whatever its `size` field says.
     """
 
-    __slots__ = ("_cdata", "_owner", "_shape", "_uapi")
+    __slots__ = ("_at", "_cdata", "_given", "_owner", "_shape", "_uapi")
 
+    _at: int
     _cdata: Any
+    _given: dict[int, Given]
     _owner: Struct | None
     _shape: Shape
     _uapi: Uapi
 
-    def __init__(self, uapi: Uapi, shape: Shape, cdata: Any, owner: Struct | None = None) -> None:
+    def __init__(
+        self, uapi: Uapi, shape: Shape, cdata: Any, owner: Struct | None = None, at: int = 0
+    ) -> None:
         set_own = object.__setattr__
         set_own(self, "_uapi", uapi)
         set_own(self, "_shape", shape)
         set_own(self, "_cdata", cdata)
         # cffi frees the memory with its owner, however many members still refer to it.
         set_own(self, "_owner", owner)
+        set_own(self, "_at", at)
+        set_own(self, "_given", {} if owner is None else owner._given)  # noqa: SLF001 - of its class
 
     @property
     def name(self) -> str:
@@ -71,6 +79,8 @@ class Struct:
         """
         count = min(len(data), self.sizeof)
         self._buffer()[:count] = data[:count]
+        for at, number in given_in(data).items():
+            self._given[self._at + at] = number
         return self
 
     def replace(self, **fields: object) -> Struct:
@@ -100,6 +110,11 @@ class Struct:
 
     def __setitem__(self, name: str, value: Any) -> None:
         field = self._shape.field(name)
+        index = getattr(type(value), "__index__", None)
+        if index is not None and field.shape is None and field.length is None:
+            value = index(value)
+            if isinstance(value, Given):
+                self._given[self._at + field.offset] = value
         if field.shape is None:
             checked = field.check(value) if field.length is None else field.check_array(value)
             if field.length != 0:
@@ -124,7 +139,8 @@ class Struct:
         return [*super().__dir__(), *self._shape.fields]
 
     def __bytes__(self) -> bytes:
-        return bytes(self._buffer())
+        content = bytes(self._buffer())
+        return Packed(content, dict(self._given), self) if self._owner is None else content
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Struct):
@@ -137,7 +153,11 @@ class Struct:
         return f"struct {self.name}({render(self, self._shape, self._uapi)})"
 
     def _member(self, field: Field, value: Any) -> Any:
-        return Struct(self._uapi, field.shape, value, self) if field.shape else value
+        owner, at = self._owner or self, self._at + field.offset
+        if field.shape:
+            return Struct(self._uapi, field.shape, value, owner, at)
+        is_number = isinstance(value, int) and field.length is None
+        return Given(value, owner, at) if is_number else value
 
     def _buffer(self) -> Any:
         return self._uapi.buffer(self._cdata)
