@@ -32,7 +32,7 @@ def drop_capability(process: Process, number: int) -> None:
 
 def limit_memlock(process: Process, pages: int) -> None:
     """Limit how many pages a process may lock (RLIMIT_MEMLOCK)."""
-    size = pages * process.machine.hello.page_size
+    size = pages * process.hello.page_size
     process.write(process.arena, struct.pack("<QQ", size, size))
     process.checked("prlimit64", 0, resource.RLIMIT_MEMLOCK, process.arena, 0)
 
@@ -43,7 +43,7 @@ def counted(process: Process, name: str) -> int:
     found = re.search(rf"^{name}:\s*(\d+) kB$", status, re.MULTILINE)
     if not found:
         raise KeyError(name)
-    return int(found[1]) * 1024 // process.machine.hello.page_size
+    return int(found[1]) * 1024 // process.hello.page_size
 
 
 def as_seen_by(context: Context, process: Process) -> Context:

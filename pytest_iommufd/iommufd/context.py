@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.device import MockDevice
+from pytest_iommufd.iommufd.expecting import expecting
 from pytest_iommufd.iommufd.fault import FaultQueue
 from pytest_iommufd.iommufd.hwpt import Hwpt
 from pytest_iommufd.iommufd.ioas import Ioas
 from pytest_iommufd.iommufd.viommu import Viommu
-from pytest_iommufd.machine import Process
 from pytest_iommufd.uapi import Struct, errno_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_iommufd.iommufd.hwpt import UserData
+    from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
 DEVICE = "/dev/iommu"
@@ -123,19 +124,15 @@ def raises_errno(*expected: int) -> Iterator[list[IoctlError]]:
     __tracebackhide__ = True
     names = " or ".join(errno_name(number) for number in expected)
     caught: list[IoctlError] = []
-    if Process.watcher:
-        Process.watcher.expects(*map(errno_name, expected))
     try:
-        yield caught
+        with expecting(*map(errno_name, expected)):
+            yield caught
     except IoctlError as error:
         if error.errno not in expected:
             raise AssertionError(f"expected {names}, got {error}") from None
         caught.append(error)
     else:
         raise AssertionError(f"expected {names}, but the kernel accepted the call")
-    finally:
-        if Process.watcher:
-            Process.watcher.expected()
 
 
 class Context:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where the agent runs: a QEMU virtual machine, or this machine's kernel."""
 
-from pytest_iommufd.machine.base import Machine
+from pytest_iommufd.machine.machine import Machine
 from pytest_iommufd.machine.process import Process, ProcessEnd
 from pytest_iommufd.machine.verdict import (
     BootFailed,

@@ -8,7 +8,8 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 from pytest_iommufd.host.child import Child
-from pytest_iommufd.machine.base import CONSOLE_TAIL_LINES, Machine
+from pytest_iommufd.machine.autopsy import CONSOLE_TAIL_LINES
+from pytest_iommufd.machine.machine import Machine
 from pytest_iommufd.machine.stream import Stream
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class LocalMachine(Machine):
         self._pipes = None  # the stream's now
         return stream
 
-    def _exit_status(self) -> str:
+    def exit_status(self) -> str:
+        """Say how it ended, "" when it runs."""
         if not self._child:
             return ""
         self._child.wait(0.2)

@@ -13,7 +13,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.machine.process import AT_FDCWD
 
 if TYPE_CHECKING:
-    from pytest_iommufd.machine.base import Machine
+    from pytest_iommufd.machine.machine import Machine
     from pytest_iommufd.machine.process import Process
 
 _PCI = "/sys/bus/pci"

@@ -4,21 +4,30 @@
 from __future__ import annotations
 
 import os
-import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING
 
-from pytest_iommufd.agent.protocol import Program, Result, parallel
-from pytest_iommufd.machine.verdict import ProcessDied
+from pytest_iommufd.agent.protocol import (
+    Frame,
+    FrameType,
+    Program,
+    Result,
+    parallel,
+    parse_spawned,
+    parse_status,
+)
+from pytest_iommufd.machine.verdict import ProcessDied, describe_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_iommufd.agent.protocol import Argument
-    from pytest_iommufd.machine.base import Machine
+    from pytest_iommufd.agent.protocol import Argument, Hello
+    from pytest_iommufd.machine.session import Session
 
 AT_FDCWD = -100
 _ARENA_ALIGN = 16
+# A killed process that is not gone by then hangs in the kernel.
+_KILL_SECONDS = 3.0
 # Files of /proc and /sys come in pieces of a page at most.
 _PIECE = 8192
 
@@ -40,77 +49,52 @@ class ProcessEnd:
     status: int | None
 
 
-def describe_status(status: int | None) -> str:
-    """Say a wait status in words."""
-    if status is None:
-        return "has gone"
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            name = signal.Signals(number).name
-        except ValueError:
-            name = f"signal {number}"
-        return f"was killed by {name}"
-    return f"exited with status {os.waitstatus_to_exitcode(status)}"
-
-
-class Watcher(Protocol):
-    """Sees all that processes do, for who wants to do it again."""
-
-    def runs(self, process: Process, programs: Sequence[Program]) -> list[list[Result]]:
-        """Note programs that start now, and return the list that takes their results."""
-
-    def forks(self, process: Process, child: Process) -> None:
-        """Note a fork."""
-
-    def ends(self, process: Process) -> None:
-        """Note that a process is killed."""
-
-    def expects(self, *wanted: str) -> None:
-        """Note that the next calls are those that a rule is about.
-
-        Args:
-            wanted: "OK", or the name of the errno that one of them must give; of several names
-                any.
-        """
-
-    def expected(self) -> None:
-        """Note that the last of them was made."""
-
-
 class Process:
     """One process, which makes the calls it is asked to make.
 
-    Machine.process() and Process.fork() make them.
+    Machine.process(), start() and fork() make them.
+
+    Args:
+        session: with the agent that has it.
+        worker: the agent's number for it.
+        spawned: what the agent said of it.
 
     Attributes:
-        machine: where it runs.
-        worker: the agent's number for it.
+        session, worker: the same.
         pid: its process id there.
         arena: the address of its scratch memory.
         arena_size: the size of that, bytes.
-        watcher: sees what any process does; None for nobody.
     """
 
-    watcher: ClassVar[Watcher | None] = None
-
-    def __init__(
-        self, machine: Machine, worker: int, *, pid: int, arena: int, arena_size: int
-    ) -> None:
-        self.machine = machine
+    def __init__(self, session: Session, worker: int, spawned: bytes) -> None:
+        self.session = session
         self.worker = worker
-        self.pid = pid
-        self.arena = arena
-        self.arena_size = arena_size
+        self.pid, self.arena, self.arena_size = parse_spawned(spawned)
         self._ended: ProcessEnd | None = None
+        session.workers[worker] = self
+
+    @classmethod
+    def start(cls, session: Session) -> Process:
+        """Start one."""
+        return cls(session, *session.spawn())
 
     def __repr__(self) -> str:
         return f"<Process {self.pid}>"
 
     @property
+    def hello(self) -> Hello:
+        """What the agent says of its machine."""
+        return self.session.hello
+
+    @property
     def numbers(self) -> Mapping[str, int]:
         """System call numbers by name."""
-        return self.machine.hello.numbers
+        return self.hello.numbers
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked: it has not ended, and its machine was not lost."""
+        return self.session.workers.get(self.worker) is self
 
     def run(
         self, program: Program, *, seconds: float | None = None, during: object = ""
@@ -130,16 +114,16 @@ class Process:
             ValueError: the agent refused the program.
         """
         self._check_alive()
-        watched = self.watcher.runs(self, [program]) if self.watcher else []
-        payload = self.machine.run(
-            self,
-            program.encode(self.numbers),
-            many=False,
+        watched = self._observed([program])
+        payload = self.session.ask(
+            Frame(FrameType.RUN, self.worker, payload=program.encode(self.numbers)),
+            during or f"a program of {len(program)} ops",
             seconds=seconds,
-            during=during or f"a program of {len(program)} ops",
         )
-        watched.append(program.decode(memoryview(payload))[0])
-        return watched[0]
+        results = program.decode(memoryview(payload))[0]
+        for taken in watched:
+            taken.append(results)
+        return results
 
     def run_parallel(
         self, programs: Sequence[Program], *, seconds: float | None = None, during: object = ""
@@ -149,20 +133,25 @@ class Process:
         The arguments and errors are those of run().
         """
         self._check_alive()
-        results = self.watcher.runs(self, programs) if self.watcher else []
+        watched = self._observed(programs)
+        request = parallel(program.encode(self.numbers) for program in programs)
         payload = memoryview(
-            self.machine.run(
-                self,
-                parallel(program.encode(self.numbers) for program in programs),
-                many=True,
+            self.session.ask(
+                Frame(FrameType.PARALLEL, self.worker, payload=request),
+                during or f"{len(programs)} programs in parallel",
                 seconds=seconds,
-                during=during or f"{len(programs)} programs in parallel",
             )
         )
+        results = []
         for program in programs:
             own, payload = program.decode(payload)
             results.append(own)
+        for taken in watched:
+            taken.extend(results)
         return results
+
+    def _observed(self, programs: Sequence[Program]) -> list[list[list[Result]]]:
+        return [each.runs(self, programs) for each in self.session.observers]
 
     def syscall(
         self,
@@ -294,28 +283,46 @@ class Process:
     def fork(self) -> Process:
         """Return a copy of this process, which shares its open files."""
         self._check_alive()
-        child = self.machine.fork(self)
-        if self.watcher:
-            self.watcher.forks(self, child)
+        worker = self.session.free_worker()
+        request = Frame(FrameType.FORK, self.worker, payload=worker.to_bytes(4, "little"))
+        child = Process(self.session, worker, self.session.ask(request, "forking a process"))
+        for observer in self.session.observers:
+            observer.forks(self, child)
         return child
 
     def end(self) -> ProcessEnd:
-        """Kill it, and wait until the kernel has let go of all it had."""
+        """Kill it, and wait until the kernel has let go of all it had.
+
+        Raises:
+            CallHung: it cannot be killed: it hangs in the kernel. The machine is stopped.
+        """
         if self._ended is None:
+            for observer in self.session.observers:
+                observer.ends(self)
             self._ended = ProcessEnd(None)  # whatever happens now, it is not asked again
-            if self.watcher:
-                self.watcher.ends(self)
-            self._ended = self.machine.end(self)
+            if self.alive:
+                del self.session.workers[self.worker]
+                status = self.session.ask(
+                    Frame(FrameType.END, self.worker), "ending a process", seconds=_KILL_SECONDS
+                )
+                self._ended = ProcessEnd(parse_status(status))
         return self._ended
 
+    def renew(self) -> None:
+        """End it, while it makes no call, and have another started; neither is waited for."""
+        if self.alive and self.session.renew(self.worker):
+            del self.session.workers[self.worker]
+            self._ended = ProcessEnd(None)
+        else:
+            self.end()
+
     def note_death(self, status: int | None) -> None:
-        """Remember that it ended by itself; for the machine."""
+        """Remember that it ended by itself."""
         self._ended = ProcessEnd(status)
 
     def _check_alive(self) -> None:
         if self._ended is not None:
             status = self._ended.status
             raise ProcessDied(f"{self!r} {describe_status(status)} earlier", status=status)
-        if not self.machine.has(self):
-            # its number may be another process's by now
+        if not self.alive:
             raise ProcessDied(f"{self!r} has gone: its machine was lost", status=None)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 
 class Verdict(Exception):  # noqa: N818 - each is what happened to the kernel, not our error
     """What happened, and the console or kernel log that shows it.
@@ -66,3 +69,17 @@ class ProcessDied(Verdict):
 
 class KernelSplat(Verdict):
     """The kernel log has a warning, an oops or a report that nobody expected."""
+
+
+def describe_status(status: int | None) -> str:
+    """Say a wait status in words."""
+    if status is None:
+        return "has gone"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        return f"was killed by {name}"
+    return f"exited with status {os.waitstatus_to_exitcode(status)}"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.initramfs import Initramfs
 from pytest_iommufd.host.child import Child
-from pytest_iommufd.machine.base import CONSOLE_TAIL_LINES, Machine
+from pytest_iommufd.machine.autopsy import CONSOLE_TAIL_LINES
 from pytest_iommufd.machine.iommu import IOMMUS, NONE, PCI_DEVICES
+from pytest_iommufd.machine.machine import Machine
 from pytest_iommufd.machine.qemu import Guest
 from pytest_iommufd.machine.stream import DeadlinePassedError, Stream, StreamEndedError
 
@@ -141,14 +142,16 @@ class VirtualMachine(Machine):
             descriptor = connection.detach()
             return Stream(descriptor, descriptor, self._qemu.pidfd)
 
-    def _exit_status(self) -> str:
+    def exit_status(self) -> str:
+        """Say how it ended, "" when it runs."""
         if not self._qemu:
             return ""
         self._qemu.wait(0.2)  # the stream may end a moment before QEMU
         status = self._qemu.status()
         return f"(QEMU) {status}" if status else ""
 
-    def _backtrace(self) -> None:
+    def backtrace(self) -> None:
+        """Have its kernel say on the console where it is, by an NMI."""
         # costly to import, and hardly ever needed
         from pytest_iommufd.machine.control import inject_nmi  # noqa: PLC0415
 

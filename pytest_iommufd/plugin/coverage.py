@@ -59,7 +59,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     worker = getattr(config, "workerinput", {}).get("workerid", "run")
     for bench in config.stash[LAB].benches:
-        if bench.machine.serves:
+        if bench.machine.running:
             collect(bench.kernel, bench.machine, folder / bench.kernel.name / worker)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import tempfile
@@ -15,7 +16,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.iommufd.leaks import LeakError
 from pytest_iommufd.lab import LAB
-from pytest_iommufd.machine import KernelSplat, Process, Verdict
+from pytest_iommufd.machine import KernelSplat, Verdict
 from pytest_iommufd.reports import files
 from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL, TEARDOWN, Trace
@@ -37,6 +38,7 @@ FORMS = {
     "syz": (syz.program, ".syz"),
 }
 _FOLDER = pytest.StashKey[Path]()
+_TRACE = pytest.StashKey[Trace]()
 _ALONE = pytest.StashKey[dict[tuple[str, str], int]]()
 _PROPERTY = "iommufd_reproducer"
 _MOST = 180
@@ -85,11 +87,6 @@ def pytest_configure(config: pytest.Config) -> None:
             "expected: a folder that is yours, or one that can be made"
         ) from None
     config.stash[_FOLDER] = folder
-    config.add_cleanup(_forget)
-
-
-def _forget() -> None:
-    Process.watcher = None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -103,22 +100,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Watch from here on."""
-    Process.watcher = Trace() if _FOLDER in item.config.stash else None
+    """Observe the test's machine from here on."""
+    if _FOLDER not in item.config.stash or not _kernel(item):
+        return
+    # an error shows again, and better, when the test's fixtures need the machine
+    with contextlib.suppress(Problem):
+        observers = _bench(item).machine.observers
+        item.stash[_TRACE] = trace = Trace()
+        observers[:] = [trace, *(each for each in observers if not isinstance(each, Trace))]
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call() -> None:
+def pytest_runtest_call(item: pytest.Item) -> None:
     """Tell the test's own calls from those of its fixtures."""
-    if isinstance(Process.watcher, Trace):
-        Process.watcher.phase = CALL
+    if _TRACE in item.stash:
+        item.stash[_TRACE].phase = CALL
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown() -> None:
+def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Tell the end's."""
-    if isinstance(Process.watcher, Trace):
-        Process.watcher.phase = TEARDOWN
+    if _TRACE in item.stash:
+        item.stash[_TRACE].phase = TEARDOWN
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -127,8 +130,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Write the files when a test has failed, or has passed and is wanted too."""
     report = yield
-    trace = Process.watcher
-    if not isinstance(trace, Trace):
+    trace = item.stash.get(_TRACE, None)
+    if trace is None:
         return report
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, pytest.skip.Exception | Problem):
@@ -170,9 +173,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _write(item: pytest.Item, trace: Trace, error: BaseException | None, when: str) -> list[Path]:
-    bench: Bench | None = item.config.stash[LAB].bench(_kernel(item)) if _kernel(item) else None
-    if bench is None or not any(event.is_call for event in trace.events()):
+    if not any(event.is_call for event in trace.events()):
         return []
+    bench = _bench(item)
     made = translate(trace, bench.uapi, _failure(error) if error else None, when)
     folder = item.config.stash[_FOLDER]
     header = _header(item, bench, error)
@@ -251,6 +254,10 @@ def _name(item: pytest.Item, kernel: str) -> str:
     if len(name) > _MOST:
         name = f"{name[:_MOST]}-{hashlib.sha256(item.nodeid.encode()).hexdigest()[:8]}"
     return name
+
+
+def _bench(item: pytest.Item) -> Bench:
+    return item.config.stash[LAB].bench(_kernel(item))
 
 
 def _kernel(item: pytest.Item) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import OpKind, Ref
+from pytest_iommufd.iommufd.expecting import Block, open_blocks
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class _Run:
     process: Process
     phase: str
     programs: list[tuple[Op, ...]]
+    blocks: tuple[Block, ...]
     results: list[list[Result]] = field(default_factory=list)
 
 
@@ -86,17 +88,8 @@ class _Change:
     child: Process | None = None
 
 
-@dataclass
-class _Block:
-    """Calls that a rule is about: those between two places of the trace."""
-
-    wants: tuple[str, ...]
-    first: int
-    end: int = -1
-
-
 class Trace:
-    """Sees what processes do; it is the Process.watcher of a run that wants reproducers.
+    """Sees what processes do; an observer of the machine of a test.
 
     Attributes:
         phase: the phase of the test that comes next.
@@ -105,11 +98,10 @@ class Trace:
     def __init__(self) -> None:
         self.phase = SETUP
         self._parts: list[_Run | _Change] = []
-        self._blocks: list[_Block] = []
 
     def runs(self, process: Process, programs: Sequence[Program]) -> list[list[Result]]:
         """Note programs that start now, and return the list that takes their results."""
-        run = _Run(process, self.phase, [program.ops for program in programs])
+        run = _Run(process, self.phase, [program.ops for program in programs], open_blocks())
         self._parts.append(run)
         return run.results
 
@@ -121,33 +113,22 @@ class Trace:
         """Note that a process is killed."""
         self._parts.append(_Change(process, self.phase))
 
-    def expects(self, *wanted: str) -> None:
-        """Note that the next calls are those that a rule is about."""
-        self._blocks.append(_Block(wanted, len(self._parts)))
-
-    def expected(self) -> None:
-        """Note that the last of them was made."""
-        for block in reversed(self._blocks):
-            if block.end < 0:
-                block.end = len(self._parts)
-                return
-
     @property
     def judges(self) -> bool:
         """Whether the test said which calls it is about."""
-        return bool(self._blocks)
+        return any(isinstance(part, _Run) and part.blocks for part in self._parts)
 
     def events(self) -> list[Event]:
         """Return all that was done, but for what fixtures asked by processes of their own."""
-        starts: list[int] = []
         events: list[Event] = []
+        judged: dict[Block, list[Event]] = {}
         for number, part in enumerate(self._parts, 1):
-            starts.append(len(events))
-            events += _events(part, number)
-        starts.append(len(events))
-        for block in self._blocks:
-            end = block.end if block.end >= 0 else len(self._parts)
-            _judge(events[starts[block.first] : starts[end]], block.wants)
+            made = list(_events(part, number))
+            events += made
+            for block in part.blocks if isinstance(part, _Run) else ():
+                judged.setdefault(block, []).extend(made)
+        for block, within in judged.items():
+            _judge(within, block.wants)
         asked = _questions(events)
         return [event for event in events if id(event.process) not in asked]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from pytest_iommufd.iommufd import IoctlError
-from pytest_iommufd.machine import Process
+from pytest_iommufd.iommufd.expecting import expecting
 from pytest_iommufd.rules.catalogue import DECLARED, OK
 from pytest_iommufd.uapi import errno_name
 
@@ -56,8 +56,8 @@ class Expectation:
         return self
 
     def __enter__(self) -> Self:
-        if Process.watcher:
-            Process.watcher.expects(self.result)
+        self._expecting = expecting(self.result)
+        self._expecting.__enter__()
         return self
 
     def __exit__(
@@ -67,8 +67,7 @@ class Expectation:
         traceback: TracebackType | None,
     ) -> bool:
         __tracebackhide__ = True
-        if Process.watcher:
-            Process.watcher.expected()
+        self._expecting.__exit__(None, None, None)
         self.error = error if isinstance(error, IoctlError) else None
         if error is None:
             self.got = OK

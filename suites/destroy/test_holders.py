@@ -237,7 +237,7 @@ def _during_alloc(
     """
     uapi, process = iommufd.uapi, iommufd.process
     data = hwpt_type.valid()
-    page = FaultingPage(process, process.machine.hello.page_size, data.content)
+    page = FaultingPage(process, process.hello.page_size, data.content)
     fields = {"dev_id": device, "pt_id": pt, "data_type": data.type, "data_uptr": page.address}
     size = uapi.sizeof("iommu_hwpt_alloc")
     given = uapi.struct("iommu_hwpt_alloc", size=size, data_len=len(data.content), **fields)

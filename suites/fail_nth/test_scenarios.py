@@ -34,7 +34,7 @@ def little_temporary_memory(iommufd: Context) -> Iterator[None]:
     """Have the kernel batch few pages at a time."""
     iommufd.test("set_temp_memory_limit", memory_limit={"limit": TEMP_LIMIT})
     yield
-    if iommufd.process.machine.has(iommufd.process):
+    if iommufd.process.alive:
         iommufd.test("set_temp_memory_limit", memory_limit={"limit": TEMP_DEFAULT})
 
 

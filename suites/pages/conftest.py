@@ -47,5 +47,5 @@ def memory_limit(iommufd: Context) -> Iterator[Callable[[int], None]]:
         iommufd.test("set_temp_memory_limit", memory_limit={"limit": size})
 
     yield limit
-    if iommufd.process.machine.has(iommufd.process):
+    if iommufd.process.alive:
         limit(MEMORY_LIMIT)

@@ -77,4 +77,4 @@ def test_offer_of_a_failed_call_is_given_again(expected, iommufd, alloc, alloc_w
     with expected:
         alloc(data_len=24, data_uptr=readonly(bytes(24)))
     _, data = alloc_with_data()
-    assert data.out_mmap_offset == iommufd.process.machine.hello.page_size
+    assert data.out_mmap_offset == iommufd.process.hello.page_size

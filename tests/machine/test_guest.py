@@ -98,8 +98,8 @@ def test_forks_whose_parent_has_ended_do_not_pile_up(vm: VirtualMachine) -> None
 
 def test_a_process_is_renewed_without_a_wait(vm: VirtualMachine) -> None:
     first = vm.process()
-    vm.renew(first)
-    assert not vm.has(first)
+    first.renew()
+    assert not first.alive
     vm.sync_log()  # the answers to what was asked before may come while another is awaited
     second = vm.process()
     assert second.pid != first.pid
@@ -111,10 +111,10 @@ def test_a_process_is_renewed_without_a_wait(vm: VirtualMachine) -> None:
 
 
 def test_a_process_started_ahead_may_be_forked_and_ended(vm: VirtualMachine) -> None:
-    vm.renew(vm.process())
+    vm.process().renew()
     second = vm.process()
     third = second.fork()
-    vm.renew(second)
+    second.renew()
     fourth, fifth = vm.process(), vm.process()
     assert len({third.worker, fourth.worker, fifth.worker}) == 3
     for process in (third, fourth, fifth):

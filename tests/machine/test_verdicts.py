@@ -83,8 +83,8 @@ def test_a_guest_that_stands_still_is_stopped(
     vm: VirtualMachine, task: Process, gone: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a call that cannot be killed: nothing that is asked of the guest is answered."""
-    monkeypatch.setattr("pytest_iommufd.machine.base._EXAMINE_SECONDS", 0.3)
-    monkeypatch.setattr("pytest_iommufd.machine.base._KILL_SECONDS", 0.3)
+    monkeypatch.setattr("pytest_iommufd.machine.autopsy._EXAMINE_SECONDS", 0.3)
+    monkeypatch.setattr("pytest_iommufd.machine.process._KILL_SECONDS", 0.3)
     qemu = vm.pid
     os.kill(qemu, signal.SIGSTOP)
     with pytest.raises(CallHung, match="cannot be ended, so the machine was stopped") as caught:
@@ -136,10 +136,9 @@ def test_a_guest_that_restarts_is_told(vm: VirtualMachine, task: Process) -> Non
 
 
 def test_a_stream_that_ends_under_a_live_guest_is_told(vm: VirtualMachine, task: Process) -> None:
-    assert vm._stream
     # the guest would panic at once, its PID 1 having nothing to live for
     os.kill(vm.pid, signal.SIGSTOP)
-    with socket.socket(fileno=os.dup(vm._stream._reader)) as stream:
+    with socket.socket(fileno=os.dup(task.session._stream._reader)) as stream:
         stream.shutdown(socket.SHUT_RDWR)
     with pytest.raises(StreamLost, match=r"cannot send to the agent|closed its stream"):
         task.syscall("getpid")
@@ -174,7 +173,7 @@ def test_ctrl_c_in_a_call_stops_the_machine(
 
 
 def test_a_machine_lost_while_a_process_is_renewed_starts_again(vm: VirtualMachine) -> None:
-    vm.renew(vm.process())
+    vm.process().renew()
     assert vm.pid
     os.kill(vm.pid, signal.SIGKILL)
     with pytest.raises(MachineLost):

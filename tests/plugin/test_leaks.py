@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 CLEANED = """
 from pytest_iommufd.iommufd import Context
 
-def devices(process):
-    return process.machine.process().read_file("/proc/self/comm")
-
 def test_leaves_a_context_open(iommufd, mock_device):
     pass
 
@@ -53,11 +50,11 @@ def test_what_is_left_open_is_cleaned_up(run: Callable[..., pytest.RunResult]) -
 LEFT = """
 from pytest_iommufd.iommufd import Context
 
-def test_leaves_a_device_in_a_process_that_nobody_knows(process, uapi):
-    other = process.machine.process()
+def test_leaves_a_device_in_a_process_that_nobody_knows(process, machine, uapi):
+    other = machine.process()
     context = Context(other, uapi)
     context.mock_device(context.ioas_alloc())
-    del process.machine._processes[other.worker]
+    del process.session.workers[other.worker]
 
 def test_after_the_device(iommufd, mock_device):
     pass
@@ -65,7 +62,7 @@ def test_after_the_device(iommufd, mock_device):
 def test_leaves_pages_pinned_by_a_fork(process, ioas, mock_device, buffer):
     ioas.map(buffer)
     hidden = process.fork()
-    del process.machine._processes[hidden.worker]
+    del process.session.workers[hidden.worker]
 
 def test_after_the_pages(ioas, mock_device, buffer):
     ioas.map(buffer)

@@ -104,7 +104,7 @@ def test_each_loss_is_that_test_s_alone(run: Callable[..., pytest.RunResult]) ->
         ]
     )
     # our own frames say nothing about a kernel
-    result.stdout.no_fnmatch_line("*machine/base.py*")
+    result.stdout.no_fnmatch_line("*machine/session.py*")
 
 
 CALLS = """

@@ -40,12 +40,12 @@ def test_skipped(iommufd):
     pytest.skip("absent: of no concern")
 
 @rule("it.leaks")
-def test_leaks(process, uapi):
+def test_leaks(process, machine, uapi):
     from pytest_iommufd.iommufd import Context
-    other = process.machine.process()
+    other = machine.process()
     context = Context(other, uapi)
     context.mock_device(context.ioas_alloc())
-    del process.machine._processes[other.worker]
+    del process.session.workers[other.worker]
 """
 FORMS = ("--reproducer=c", "--reproducer=kselftest", "--reproducer=syz")
 

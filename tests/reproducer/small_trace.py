@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_iommufd.agent.protocol import Program, Result
+from pytest_iommufd.iommufd.expecting import expecting
 from pytest_iommufd.reproducer import script
 from pytest_iommufd.reproducer.trace import CALL, Trace
 from pytest_iommufd.uapi import Uapi
@@ -100,17 +101,16 @@ class Recorder:
 
     def refused_map(self) -> None:
         """The call that a rule is about: memory that wraps."""
-        self.trace.expects("EOVERFLOW")
-        self.ioctl(
-            "IOMMU_IOAS_MAP",
-            failed(errno.EOVERFLOW),
-            {},
-            flags=6,
-            ioas_id=IOAS_ID,
-            user_va=BUFFER + 0x1000,
-            length=(1 << 64) - 1,
-        )
-        self.trace.expected()
+        with expecting("EOVERFLOW"):
+            self.ioctl(
+                "IOMMU_IOAS_MAP",
+                failed(errno.EOVERFLOW),
+                {},
+                flags=6,
+                ioas_id=IOAS_ID,
+                user_va=BUFFER + 0x1000,
+                length=(1 << 64) - 1,
+            )
 
 
 def small() -> Trace:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What became of a machine, or of a call in it, that does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_iommufd.agent.protocol import Frame, FrameType
+from pytest_iommufd.machine.process import Process
+from pytest_iommufd.machine.splat import PANIC
+from pytest_iommufd.machine.verdict import (
+    CallHung,
+    GuestExited,
+    KernelPanicked,
+    MachineLost,
+    StreamLost,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from pytest_iommufd.machine.session import Session, Worker
+
+CONSOLE_TAIL_LINES = 60
+# A warning, an oops and a panic by one call take some 120.
+_LAST_WORDS_LINES = 400
+# How long each look at a machine with a hung call may take.
+_EXAMINE_SECONDS = 3.0
+_BLOCKED_TASKS = b"w"  # to /proc/sysrq-trigger
+
+
+class Patient(Protocol):
+    """A machine, as it is seen from outside; see Machine for what these are."""
+
+    log: list[str]
+
+    def console(self, lines: int = CONSOLE_TAIL_LINES) -> str:
+        """Return the last lines of its console."""
+
+    def exit_status(self) -> str:
+        """Say how it ended, "" when it runs."""
+
+    def backtrace(self) -> None:
+        """Have its kernel say on the console where it is."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+def lost(patient: Patient, what: str, during: object) -> MachineLost:
+    """Say why the stream ended, and stop the machine."""
+    # the console is written by another process: give its last words a moment
+    time.sleep(0.05)
+    console = _last_words(patient)
+    status = patient.exit_status()
+    panic = panic_in(console)
+    patient.stop()
+    if panic:
+        return KernelPanicked(f"the kernel panicked: {panic}", console=console, during=during)
+    if status:
+        return GuestExited(f"the machine {status}", console=console, during=during)
+    return StreamLost(what, console=console, during=during)
+
+
+def hung(
+    patient: Patient, session: Session, request: Frame, seconds: float, during: object
+) -> CallHung:
+    """Find out what hangs, get rid of it, and say so."""
+    what = f"no answer within {seconds:g} s"
+    if request.type in (FrameType.RUN, FrameType.PARALLEL, FrameType.FORK):
+        what = f"a call did not return within {seconds:g} s"
+    process = session.workers.get(request.worker)
+    examines = session.patience > _EXAMINE_SECONDS  # else it is the examination that hangs
+    blocked = _blocked_tasks(patient, session, process) if examines else ""
+    if process and examines:
+        with contextlib.suppress(Verdict):
+            process.end()
+    if process and session.open:
+        return CallHung(f"{what}; its process was killed", console=blocked, during=during)
+    if session.open:
+        patient.backtrace()
+    blocked = "\n".join(filter(None, (blocked, patient.console())))
+    patient.stop()
+    return CallHung(
+        f"{what}; it cannot be ended, so the machine was stopped", console=blocked, during=during
+    )
+
+
+def panic_in(console: str) -> str:
+    """Return why the kernel panicked, "" when it did not."""
+    found = PANIC.search(console)
+    return found["why"].strip() if found else ""
+
+
+def _last_words(patient: Patient) -> str:
+    """Return what the console got after the last line of the log, at least some lines."""
+    lines = patient.console(_LAST_WORDS_LINES).splitlines()
+    known = patient.log[-1] if patient.log else ""
+    places = [at for at, line in enumerate(lines) if known and line.endswith(known)]
+    new = len(lines) - 1 - places[-1] if places else 0
+    return "\n".join(lines[-max(new, CONSOLE_TAIL_LINES) :])
+
+
+def _blocked_tasks(patient: Patient, session: Session, process: Worker | None) -> str:
+    """Have the kernel print the tasks that wait in it; return that and the process's stack."""
+    before = len(patient.log)
+    stack = ""
+    session.patience = _EXAMINE_SECONDS
+    with contextlib.suppress(Verdict):
+        examiner = Process.start(session)
+        if process:
+            stack = _where(examiner, process.pid)
+        with contextlib.suppress(OSError):
+            examiner.write_file("/proc/sysrq-trigger", _BLOCKED_TASKS)
+        examiner.end()
+    session.patience = float("inf")
+    return "\n".join([*patient.log[before:], stack])
+
+
+def _where(examiner: Process, pid: int) -> str:
+    """Tell where in the kernel a process is: its stack, or but the function it sleeps in."""
+    for name in ("stack", "wchan"):
+        with contextlib.suppress(OSError):
+            text = examiner.read_file(f"/proc/{pid}/{name}").decode(errors="replace")
+            return f"{name} of process {pid}:\n{text}"
+    return ""
