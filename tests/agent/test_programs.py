@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd.agent.protocol import MAX_FRAME, Program
-from pytest_iommufd.machine import CallHung, ProcessDied
+from pytest_iommufd.machine import CallHung, ProcessDied, autopsy
 from pytest_iommufd.machine.local import LocalMachine
 
 if TYPE_CHECKING:
@@ -334,10 +334,10 @@ def test_more_processes_than_there_are_numbers_are_refused(local: LocalMachine) 
 
 
 @pytest.fixture
-def hanging(agent_program: Path) -> Iterator[LocalMachine]:
+def hanging(agent_program: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalMachine]:
     """A machine that does not wait long, and of which no kernel log is asked."""
+    monkeypatch.setattr(autopsy, "_blocked_tasks", lambda *_: "blocked tasks")
     made = LocalMachine(agent_program, call_seconds=0.4)
-    made._blocked_tasks = lambda _: "blocked tasks"  # type: ignore[method-assign]
     yield made
     made.stop()
 
