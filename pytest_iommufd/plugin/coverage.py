@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
@@ -22,6 +21,8 @@ from pytest_iommufd.lab import LAB
 from pytest_iommufd.machine import Verdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from pytest_iommufd.kernel import Kernel
@@ -31,16 +32,6 @@ SERIES = "gcov"
 _DEBUGFS = "/sys/kernel/debug/gcov"
 _COUNTED = "drivers/iommu/iommufd"
 _MOST = 1 << 20
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
-    parser.getgroup("iommufd").addoption(
-        "--iommufd-coverage",
-        type=Path,
-        metavar="FOLDER",
-        help="write there which lines of iommufd ran; for kernels with counters, such as 7.3+gcov",
-    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

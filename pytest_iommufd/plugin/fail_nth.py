@@ -63,15 +63,6 @@ class _Chain:
         return list(self.item.listchain()[:-1])
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
-    parser.getgroup("iommufd").addoption(
-        "--fail-nth",
-        action="store_true",
-        help="run each test whose calls must succeed again with every point of them failing",
-    )
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(

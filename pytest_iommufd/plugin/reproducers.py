@@ -17,6 +17,7 @@ from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.iommufd.leaks import LeakError
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.machine import KernelSplat, Verdict
+from pytest_iommufd.plugin.kernels import spec_of
 from pytest_iommufd.reports import files
 from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL, TEARDOWN, Trace
@@ -46,30 +47,6 @@ _MOST = 180
 _NOT_AS_EXPECTED = "expected "
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
-    group = parser.getgroup("iommufd")
-    group.addoption(
-        "--reproducer",
-        action="append",
-        choices=tuple(FORMS),
-        help="write what each failing test did to the kernel as a C program, as a TEST_F of the "
-        "kernel's selftest, or as a syzkaller program; may be repeated",
-    )
-    group.addoption(
-        "--reproducer-folder",
-        default="reproducers",
-        metavar="FOLDER",
-        help="where to (default %(default)s)",
-    )
-    group.addoption(
-        "--reproducer-of",
-        choices=("failed", "all"),
-        default="failed",
-        help="of which tests (default %(default)s)",
-    )
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """See that the folder can be written to, before anything else."""
     if not config.getoption("--reproducer") or config.option.collectonly:
@@ -93,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Count each rule's tests: one that is alone needs no more in its file's name."""
     found: dict[tuple[str, str], int] = {}
     for item in items:
-        key = (rule_of(item), _kernel(item))
+        key = (rule_of(item), spec_of(item))
         found[key] = found.get(key, 0) + 1
     config.stash[_ALONE] = found
 
@@ -101,7 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Observe the test's machine from here on."""
-    if _FOLDER not in item.config.stash or not _kernel(item):
+    if _FOLDER not in item.config.stash or not spec_of(item):
         return
     # an error shows again, and better, when the test's fixtures need the machine
     with contextlib.suppress(Problem):
@@ -244,7 +221,7 @@ def _name(item: pytest.Item, kernel: str) -> str:
     """Name a file: by rule and kernel, and by the test where a rule has several."""
     slug, test = rule_of(item), item.name.partition("[")[0]
     parts = [slug or test, kernel]
-    if not slug or item.config.stash[_ALONE].get((slug, _kernel(item)), 0) > 1:
+    if not slug or item.config.stash[_ALONE].get((slug, spec_of(item)), 0) > 1:
         callspec = getattr(item, "callspec", None)
         own = callspec.id.split("-") if callspec else []
         if kernel in own:
@@ -257,9 +234,4 @@ def _name(item: pytest.Item, kernel: str) -> str:
 
 
 def _bench(item: pytest.Item) -> Bench:
-    return item.config.stash[LAB].bench(_kernel(item))
-
-
-def _kernel(item: pytest.Item) -> str:
-    callspec = getattr(item, "callspec", None)
-    return str(callspec.params.get("kernel", "")) if callspec else ""
+    return item.config.stash[LAB].bench(spec_of(item))

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
+import functools
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +15,14 @@ import pytest
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.lab import LAB
+from pytest_iommufd.plugin.kernels import is_worker, names
 from pytest_iommufd.reports import files, terminal
 from pytest_iommufd.reports import html as rules_html
 from pytest_iommufd.reports import json as rules_json
 from pytest_iommufd.reports.data import KernelInfo, Run, gather
 from pytest_iommufd.rules.catalogue import Catalogue, beside
 from pytest_iommufd.rules.judging import results
-from pytest_iommufd.rules.marker import rule_of
+from pytest_iommufd.rules.marker import MARKER, rule_of
 from pytest_iommufd.rules.verdicts import NO_KERNEL, Verdicts
 
 if TYPE_CHECKING:
@@ -166,3 +169,43 @@ class RuleReporter:
             with contextlib.suppress(Problem):
                 found += filter(None, [beside(folder)])
         return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker and what reports."""
+    config.addinivalue_line("markers", f"{MARKER}(slug): the rule that a test is of")
+    if is_worker(config):
+        return
+    try:
+        wanted = report_files(config)
+    except Problem as problem:
+        raise pytest.UsageError(str(problem)) from None
+    reporter = RuleReporter(config, functools.partial(names, config), wanted)
+    config.pluginmanager.register(reporter, "iommufd-rules")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the rules that --rule names; note whose rules there are."""
+    try:
+        collect(config, items)
+    except Problem as problem:
+        if not is_worker(config):
+            raise pytest.UsageError(str(problem)) from None
+    patterns = config.getoption("--rule")
+    if not patterns:
+        return
+    chosen = [
+        item
+        for item in items
+        if any(fnmatch.fnmatchcase(rule_of(item), pattern) for pattern in patterns)
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the run that a worker works for what only the worker knows."""
+    if is_worker(session.config):
+        session.config.workeroutput[NOTES] = notes(session.config)  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from pytest_iommufd.machine import KernelSplat, Machine, MachineLost
 from pytest_iommufd.machine.splat import find_splats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from types import TracebackType
 
 
@@ -82,3 +82,33 @@ class SplatWatch:
                         f"the kernel log has no splat whose title matches {pattern!r}",
                         pytrace=False,
                     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line(
+        "markers",
+        "expect_splat(pattern): the test must make the kernel print a warning or report whose "
+        "title matches the pattern",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test during which the kernel log got a splat that it does not expect."""
+    with SplatWatch.of(item, must_come=False):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Likewise; one that it expects must come in this phase."""
+    with SplatWatch.of(item, must_come=True):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Likewise."""
+    with SplatWatch.of(item, must_come=False):
+        return (yield)
