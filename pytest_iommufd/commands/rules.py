@@ -97,10 +97,13 @@ def _explained(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
         yield "needs:"
         for need in rule.needs:
             yield f"  {need}: {catalogue.capabilities[need].meaning}"
-    if rule.known:
-        yield "known not to hold:"
-        for dialect, why in rule.known.items():
-            yield f"  {dialect}: {why}"
+    if rule.defects:
+        yield "known defects:"
+    for defect in rule.defects:
+        yield f"  {defect.gives}: {defect.why}"
+        for what in ("dialects", "reported", "mended", "seen"):
+            if told := getattr(defect, what):
+                yield f"    {what}: {told if isinstance(told, str) else ', '.join(told)}"
     yield "to run it:"
     yield f"  {command(catalogue.path.parent, name)}"
 

@@ -14,7 +14,7 @@ from pytest_iommufd.machine import BootFailed, Verdict
 from pytest_iommufd.plugin.kernels import name_of, spec_of
 from pytest_iommufd.rules.calls import CALLS_KEY
 from pytest_iommufd.rules.catalogue import RuleError
-from pytest_iommufd.rules.judging import LAST_CALLS, judge, status
+from pytest_iommufd.rules.judging import LAST_CALLS, judge
 from pytest_iommufd.rules.marker import rule_of
 from pytest_iommufd.rules.verdicts import NO_KERNEL
 from pytest_iommufd.uapi import UapiError
@@ -64,9 +64,3 @@ def pytest_runtest_makereport(
             f"kernel {kernel} cannot be tested: {str(error.value).splitlines()[0]}"
         )
     return report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Count a known defect's test once, whatever parts of it failed or did not."""
-    return status(report) if isinstance(report, pytest.TestReport) else None

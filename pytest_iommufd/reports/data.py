@@ -4,9 +4,9 @@
     schema, pytest_iommufd, began, seconds, exit_status
     stopped     why not all tests ran, or ""
     kernels     name, spec, release, source, acceleration, agent, dialect, dialect_about;
-                counts and known: how many rules have each mark, and of how many that is known
+                counts: how many rules have each mark
     suites      title, dialects: name, about, like
-    rules       slug, suite, sentence, sources, needs, expected and known by dialect, differs;
+    rules       slug, suite, sentence, sources, needs, expected by dialect, defects, differs;
                 results by kernel's name
 
 SCHEMA grows when a key goes away or means something else.
@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd.agent import build
 from pytest_iommufd.rules.rerun import command
-from pytest_iommufd.rules.verdicts import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.rules.catalogue import Catalogue
     from pytest_iommufd.rules.verdicts import Result, Verdicts
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -118,14 +117,12 @@ def gather(
 
 
 def _kernel(verdicts: Verdicts, suites: Iterable[Catalogue], kernel: KernelInfo) -> dict[str, Any]:
-    known = verdicts.known(kernel.name)
     spoken = _spoken(verdicts, suites, kernel.name)
     return {
         **asdict(kernel),
         "dialect": ", ".join(spoken),
         "dialect_about": "; ".join(filter(None, spoken.values())),
         "counts": {mark.value: count for mark, count in verdicts.counts(kernel.name).items()},
-        "known": {mark.value: known[mark] for mark in Mark if known.get(mark)},
     }
 
 
@@ -173,7 +170,7 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
     """Return what a catalogue says of a rule."""
     if catalogue is None:
         nothing: dict[str, Any] = {"suite": "", "sentence": "", "sources": [], "needs": []}
-        return {**nothing, "expected": {}, "known": {}}
+        return {**nothing, "expected": {}, "defects": []}
     rule = catalogue.rule(slug)
     return {
         "suite": catalogue.title,
@@ -186,15 +183,13 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
             {"name": need, "meaning": catalogue.capabilities[need].meaning} for need in rule.needs
         ],
         "expected": dict(rule.expect),
-        "known": dict(rule.known),
+        "defects": [asdict(defect) for defect in rule.defects],
     }
 
 
 def _result(result: Result, folder: Path | None) -> dict[str, Any]:
     return {
         "mark": result.mark.value,
-        "label": result.label,
-        "wrong": result.wrong,
         "expected": result.expected,
         "got": result.got,
         "gave": result.gave,

@@ -22,7 +22,7 @@ def summary(reporter: pytest.TerminalReporter, verdicts: Verdicts) -> None:
         head, *rows = table(verdicts, shown)
         reporter.line(head)
         for slug, row in zip(shown, rows, strict=True):
-            reporter.line(row, red=any(verdicts.of(name, slug).wrong for name in verdicts.kernels))
+            reporter.line(row, red=any(verdicts.of(name, slug).failed for name in verdicts.kernels))
     for kernel in verdicts.kernels:
         reporter.line(f"{kernel}: {counts(verdicts, kernel)}")
     if len(verdicts.kernels) > 1:
@@ -35,7 +35,8 @@ def table(verdicts: Verdicts, slugs: list[str]) -> list[str]:
     """Return a head, and a line for each rule with its mark on each kernel."""
     rows = [["rule", *verdicts.kernels]]
     rows += [
-        [slug, *(verdicts.of(kernel, slug).label for kernel in verdicts.kernels)] for slug in slugs
+        [slug, *(verdicts.of(kernel, slug).mark.value for kernel in verdicts.kernels)]
+        for slug in slugs
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -45,22 +46,12 @@ def table(verdicts: Verdicts, slugs: list[str]) -> list[str]:
 
 
 def counts(verdicts: Verdicts, kernel: str) -> str:
-    """Say how many rules of a kernel have each mark, and of how many that is known."""
-    known = verdicts.known(kernel)
-    return ", ".join(
-        f"{count} {mark.value}{_of_which_known(mark, known.get(mark, 0))}"
-        for mark, count in verdicts.counts(kernel).items()
-    )
-
-
-def _of_which_known(mark: Mark, count: int) -> str:
-    if not count:
-        return ""
-    return f" ({count} known not to)" if mark is Mark.HOLDS else f" ({count} known)"
+    """Say how many rules of a kernel have each mark."""
+    return ", ".join(f"{count} {mark.value}" for mark, count in verdicts.counts(kernel).items())
 
 
 def _is_shown(verdicts: Verdicts, slug: str, verbosity: int) -> bool:
     if verbosity > 0:
         return verbosity > 1 or verdicts.ran(slug)
     results = [verdicts.of(kernel, slug) for kernel in verdicts.kernels]
-    return any(result.failed or result.wrong for result in results)
+    return any(result.failed or result.mark is Mark.DEFECT for result in results)

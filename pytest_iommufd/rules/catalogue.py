@@ -26,7 +26,14 @@
     source = ["hw_pagetable.c:iommufd_hwpt_alloc", "patch:iommufd_hwpt_alloc"]
     expect = "EOPNOTSUPP"                   # or a table by dialect; "OK", an errno, "absent: why"
     needs = ["viommu"]                      # capabilities; without one the rule is absent
-    known = { v2 = "crashed: why" }         # it does not hold there, and how; or "violated: why"
+    defects = [                             # what kernels are known to do instead
+        { gives = "OK", why = "iommufd_hwpt_alloc() ignores ...", mended = "6.13", seen = "6.12" },
+        { gives = "crashed", why = "...", dialects = ["v2"] },
+    ]
+
+A kernel has a known defect if it does what `gives` says: a result, "crashed", or "violated" where
+the test fails otherwise; and speaks one of the `dialects`, if there are any. `reported`, `mended`
+and `seen` are for people.
 
 A key of `expect` may be `mainline without viommu`: the result of kernels that lack a capability.
 
@@ -45,7 +52,7 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -62,7 +69,7 @@ FILE = "rules.toml"
 OK = "OK"
 DECLARED = "declared"
 _WITHOUT = " without "
-_KNOWN = ("violated: ", "crashed: ")
+VIOLATED, CRASHED = "violated", "crashed"
 _T = TypeVar("_T")
 _TABLES = ("dialects", "sources", "capabilities", "ladders")
 
@@ -134,6 +141,26 @@ class Capability:
 
 
 @dataclass(frozen=True)
+class Defect:
+    """What some kernels are known to do instead of what a rule says.
+
+    Attributes:
+        gives: "OK" or an errno's name; "crashed"; or "violated": checks of the test fail otherwise.
+        why: what in the kernel is wrong.
+        dialects: those that have it, all when there are none.
+        reported, mended, seen: where it was reported, what mended it, in which releases it was
+            seen: for people only, a kernel is known to have a defect by what it does.
+    """
+
+    gives: str
+    why: str
+    dialects: tuple[str, ...] = ()
+    reported: str = ""
+    mended: str = ""
+    seen: str = ""
+
+
+@dataclass(frozen=True)
 class Rule:
     """What a kernel must do.
 
@@ -144,7 +171,7 @@ class Rule:
         expect: result by dialect, or by `dialect without capability`: "OK", an errno's name, or
             "absent: " and why.
         needs: names of capabilities.
-        known: by dialect, "violated: " or "crashed: " and why; a test must show just that.
+        defects: what kernels are known to do instead.
     """
 
     slug: str
@@ -152,7 +179,11 @@ class Rule:
     sources: tuple[str, ...]
     expect: Mapping[str, str]
     needs: tuple[str, ...] = ()
-    known: Mapping[str, str] = field(default_factory=dict)
+    defects: tuple[Defect, ...] = ()
+
+    def defects_of(self, dialect: str) -> tuple[Defect, ...]:
+        """Return what a kernel of a dialect may be known to do instead."""
+        return tuple(one for one in self.defects if not one.dialects or dialect in one.dialects)
 
     def expected(self, dialect: str, lacks: Callable[[str], str]) -> str:
         """Tell what a kernel must do.
@@ -376,6 +407,7 @@ class _Reader:
             sources=sources,
             expect=self._expect(slug, expect),
             needs=tuple(values.pop("needs", ())),
+            defects=tuple(self._defect(slug, one) for one in values.pop("defects", ())),
             **values,
         )
         if not rule.says.endswith("."):
@@ -383,11 +415,19 @@ class _Reader:
         self._check_sources(slug, sources)
         for need in rule.needs:
             self._known_capability(slug, need)
-        for dialect, how in rule.known.items():
-            self._known_dialect(slug, dialect)
-            if not how.startswith(_KNOWN):
-                self._fail(f"rule {slug!r}: known = {how!r}", f"{' or '.join(_KNOWN)} and why")
         return rule
+
+    def _defect(self, slug: str, values: dict[str, Any]) -> Defect:
+        dialects = tuple(values.pop("dialects", ()))
+        for dialect in dialects:
+            self._known_dialect(slug, dialect)
+        made: Defect = self._make(Defect, slug, dialects=dialects, **values)
+        if made.gives not in (OK, VIOLATED, CRASHED) and not _is_errno(made.gives):
+            self._fail(
+                f"rule {slug!r} has a defect that gives {made.gives!r}",
+                f"'{OK}', an errno's name, '{VIOLATED}' or '{CRASHED}'",
+            )
+        return made
 
     def _expect(self, slug: str, given: dict[str, str]) -> dict[str, str]:
         """Give each dialect its result."""

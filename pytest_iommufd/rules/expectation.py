@@ -15,6 +15,8 @@ from pytest_iommufd.uapi import errno_name
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from pytest_iommufd.rules.catalogue import Defect
+
 
 class Expectation:
     """Expects of a block what the test's rule says, and remembers what it got.
@@ -26,17 +28,20 @@ class Expectation:
 
     Args:
         result: "OK", or an errno's name.
-        known: why the rule does not hold on this kernel as is known, or "".
+        defects: what kernels are known to do instead. Of a block that gives the result of one,
+            `defect` remembers it; the test goes on, and is that of a known defect if it passes.
 
     Attributes:
-        result, known: the same.
+        result, defects: the same.
+        defect: the known defect that the kernel showed, None before.
         got: what the last block's ioctl gave, "" before.
         error: its error, None when it succeeded.
     """
 
-    def __init__(self, result: str, known: str = "") -> None:
+    def __init__(self, result: str, defects: tuple[Defect, ...] = ()) -> None:
         self.result = result
-        self.known = known
+        self.defects = defects
+        self.defect: Defect | None = None
         self.got = ""
         self.error: IoctlError | None = None
 
@@ -69,17 +74,16 @@ class Expectation:
         __tracebackhide__ = True
         self._expecting.__exit__(None, None, None)
         self.error = error if isinstance(error, IoctlError) else None
-        if error is None:
-            self.got = OK
-            if not self.ok:
-                raise AssertionError(f"expected {self.result}, but the kernel accepted the call")
+        if error is not self.error:
             return False
-        if self.error is None:
-            return False
-        self.got = errno_name(self.error.errno or 0)
+        self.got = errno_name(self.error.errno or 0) if self.error else OK
+        shown = next((one for one in self.defects if one.gives == self.got), None)
+        if self.got != self.result and not shown:
+            gave = f"got {error}" if error else "but the kernel accepted the call"
+            raise AssertionError(f"expected {self.result}, {gave}") from None
         if self.got != self.result:
-            raise AssertionError(f"expected {self.result}, got {error}") from None
-        return True
+            self.defect = shown
+        return error is not None
 
 
 EXPECTATION = pytest.StashKey[Expectation]()

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From pytest's report of a rule's test to the rule's result, known defects told apart.
 
-A rule whose catalogue says that it is known not to hold must fail, and in the way that it says:
-then its test is xfailed, whichever part of it failed first. It fails if no part did.
+A test in which the kernel did what the catalogue lists as a defect of the rule is xfailed.
 """
 
 from __future__ import annotations
@@ -21,12 +20,11 @@ from pytest_iommufd.rules.verdicts import Mark, Result
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_iommufd.rules.catalogue import Defect
+    from pytest_iommufd.rules.expectation import Expectation
+
 LAST_CALLS = 12
 _PROPERTY = "iommufd_rule"
-_OPEN = "iommufd_rule_open"
-# Of a known defect's test: what it came to so far.
-_STATE = pytest.StashKey[str]()
-_HELD, _SHOWN, _FAILED = "the call held", "the defect was shown", "failed in another way"
 
 
 def judge(
@@ -45,38 +43,27 @@ def judge(
         kernel: the kernel's name.
         spec: as it was asked for.
     """
-    if report.when == "setup":
-        item.stash[_STATE] = ""
-    odd = _fail_odd_skip(report)
     expectation = item.stash.get(EXPECTATION, None)
-    known = expectation.known if expectation else ""
     # a test that is wrong is no defect that is known
-    if odd or (error and error.errisinstance(Problem)):
-        known = ""
+    wrong = _fail_odd_skip(report) or bool(error and error.errisinstance(Problem))
     mark = _mark(report, error)
-    reason = _reason(report, error) if mark not in {None, Mark.HOLDS} else ""
-    if known and mark in {Mark.VIOLATED, Mark.CRASHED} and not known.startswith(mark.value):
-        # something else than what is known
-        reason, known = f"{reason} (known here: {known})", ""
-    if known:
-        if mark is Mark.HOLDS:
-            item.stash[_STATE] = _HELD
-            report.user_properties.append((_OPEN, True))
-            return
-        if mark is None and report.when == "teardown" and item.stash.get(_STATE, "") == _HELD:
-            mark = Mark.HOLDS
-            reason = f"known not to hold here, and it did: {known}"
-            report.outcome, report.longrepr = "failed", reason
-        elif mark in {Mark.VIOLATED, Mark.CRASHED} and not _forgive(item, report, mark, known):
-            known = ""
-    elif hasattr(report, "wasxfail") and report.skipped:
-        known = report.wasxfail or "xfail"
     if mark is None:
         return
-    verdict = error.value if error and isinstance(error.value, Verdict) else None
+    defect = _shown(expectation, mark) if expectation and not wrong else None
+    known = defect.why if defect else ""
     expected = expectation.result if expectation else ""
     got = expectation.got if expectation and mark is not Mark.CRASHED else ""
+    got = got or (expected if mark is Mark.HOLDS else "")
+    reason = _reason(report, error) if mark is not Mark.HOLDS else ""
+    if defect:
+        got, reason = got or defect.gives, reason or f"expected {expected}, got {got}"
+        report.outcome, report.wasxfail = "skipped", known
+    elif hasattr(report, "wasxfail") and report.skipped:
+        known = report.wasxfail or "xfail"
+    if known:
+        mark = Mark.DEFECT
     calls = item.stash.get(CALLS_KEY, []) if mark in {Mark.VIOLATED, Mark.CRASHED} else []
+    verdict = error.value if error and isinstance(error.value, Verdict) else None
     result = Result(
         kernel=kernel,
         slug=rule_of(item),
@@ -84,9 +71,9 @@ def judge(
         spec=spec,
         dialect=str(getattr(item, "funcargs", {}).get("dialect", "")),
         expected=expected,
-        got=got or (expected if mark is Mark.HOLDS else ""),
+        got=got,
         reason=reason,
-        known="" if mark is Mark.ABSENT else known,
+        known=known,
         console=verdict.console if verdict else "",
         nodeid=item.nodeid,
         path=str(item.path),
@@ -102,34 +89,11 @@ def results(report: pytest.TestReport) -> Iterator[Result]:
             yield Result.unpacked(value)
 
 
-def status(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Return how a report of a known defect's test counts where that is not as usual.
-
-    Its call counts only with what follows it, and with that as a failure of the test.
-    """
-    if any(key == _OPEN for key, _ in report.user_properties):
-        return "", "", ""
-    if report.failed and any(one.mark is Mark.HOLDS for one in results(report)):
-        return "failed", "F", "FAILED"
-    return None
-
-
-def _forgive(item: pytest.Item, report: pytest.TestReport, mark: Mark, known: str) -> bool:
-    """Make a failure an expected one if it is the one that is known.
-
-    What else fails of the same test then does not count.
-    """
-    state = item.stash.get(_STATE, "")
-    if state == _SHOWN:
-        report.outcome, report.longrepr = "passed", None
-        return True
-    if state == _FAILED or not known.startswith(mark.value):
-        item.stash[_STATE] = _FAILED
-        return False
-    item.stash[_STATE] = _SHOWN
-    report.outcome = "skipped"
-    report.wasxfail = known
-    return True
+def _shown(expectation: Expectation, mark: Mark) -> Defect | None:
+    """Return the known defect that a test has shown: by a call's result, or by how it failed."""
+    if mark is Mark.HOLDS:
+        return expectation.defect
+    return next((one for one in expectation.defects if one.gives == mark.value), None)
 
 
 def _fail_odd_skip(report: pytest.TestReport) -> bool:

@@ -19,6 +19,7 @@ class Mark(enum.Enum):
     """A rule's verdict; of a rule's several tests the worst counts."""
 
     HOLDS = "holds"
+    DEFECT = "known defect"
     VIOLATED = "violated"
     CRASHED = "crashed"
     ABSENT = "absent"
@@ -27,7 +28,7 @@ class Mark(enum.Enum):
     @property
     def badness(self) -> int:
         """How bad it is, for comparing: a rule that holds in one variant is not absent."""
-        return (Mark.NOT_RUN, Mark.ABSENT, Mark.HOLDS, Mark.VIOLATED, Mark.CRASHED).index(self)
+        return (*tuple(Mark)[:3:-1], *tuple(Mark)[:4]).index(self)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Result:
         expected: "OK" or an errno's name, "" when the catalogue does not say.
         got: what the ioctl gave, "" when that is not known.
         reason: why the rule is absent, violated or crashed, one line.
-        known: why the rule does not hold there, as is known; else "".
+        known: of a known defect, what in the kernel is wrong; else "".
         console: what the kernel printed of it.
         nodeid: the test.
         path: the test's file.
@@ -66,20 +67,8 @@ class Result:
 
     @property
     def failed(self) -> bool:
-        """Whether the rule does not hold."""
+        """Whether the rule does not hold, in a way that is not known."""
         return self.mark in {Mark.VIOLATED, Mark.CRASHED}
-
-    @property
-    def wrong(self) -> bool:
-        """Whether the verdict is not the one that the catalogue foretells."""
-        return self.failed != bool(self.known)
-
-    @property
-    def label(self) -> str:
-        """The mark in words, with what is known of it."""
-        if not self.known:
-            return self.mark.value
-        return f"{self.mark.value} ({'known' if self.failed else 'known not to'})"
 
     @property
     def gave(self) -> str:
@@ -107,7 +96,7 @@ class Verdicts:
         """Add what one test gave; it may give several, as its set-up and its end can fail."""
         rules = self._results.setdefault(result.kernel, {})
         before = rules.get(result.slug)
-        if before is None or _badness(result) > _badness(before):
+        if before is None or result.mark.badness > before.mark.badness:
             rules[result.slug] = result
         if result.mark is not Mark.NOT_RUN:
             self._tests.setdefault((result.kernel, result.slug), set()).add(result.nodeid)
@@ -157,10 +146,6 @@ class Verdicts:
         counted = Counter(result.mark for result in self._results[kernel].values())
         return {mark: counted[mark] for mark in Mark if counted[mark]}
 
-    def known(self, kernel: str) -> dict[Mark, int]:
-        """Return how many of them have it in spite or because of a known defect."""
-        return Counter(result.mark for result in self._results[kernel].values() if result.known)
-
     def differs(self, slug: str, kernel: str = "") -> bool:
         """Tell whether kernels differ in what they gave, or in the verdict on it.
 
@@ -172,8 +157,3 @@ class Verdicts:
         results = [self.of(name, slug) for name in names]
         ran = [result for result in results if result.mark is not Mark.NOT_RUN]
         return len({(result.mark, result.gave) for result in ran}) > 1
-
-
-def _badness(result: Result) -> tuple[int, bool]:
-    """Of two that are as bad, the one that nobody knew of counts."""
-    return result.mark.badness, result.wrong

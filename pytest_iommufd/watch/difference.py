@@ -53,18 +53,18 @@ def differences(before: Mapping[str, Verdict], after: Mapping[str, Verdict]) -> 
     changes = []
     for slug, now in after.items():
         then = before.get(slug)
-        if then is None or (then.label, then.gave) != (now.label, now.gave):
-            told = _told(then, now) if then else ("", now.label)
+        if then is None or (then.mark, then.gave) != (now.mark, now.gave):
+            told = _told(then, now) if then else ("", now.mark.value)
             changes.append(Change(slug, *told, now.reason if now.bad else "", worse=now.bad))
     gone = [slug for slug in before if slug not in after]
-    return changes + [Change(slug, before[slug].label, "") for slug in gone]
+    return changes + [Change(slug, before[slug].mark.value, "") for slug in gone]
 
 
 def _told(then: Verdict, now: Verdict) -> tuple[str, str]:
-    """Both labels; of the same label, with what the kernel gave."""
-    if then.label != now.label:
-        return then.label, now.label
-    return f"{then.label} ({then.gave})", f"{now.label} ({now.gave})"
+    """Both marks; of the same mark, with what the kernel gave."""
+    if then.mark is not now.mark:
+        return then.mark.value, now.mark.value
+    return f"{then.mark.value} ({then.gave})", f"{now.mark.value} ({now.gave})"
 
 
 def counts(rules: Mapping[str, Verdict]) -> str:

@@ -42,7 +42,7 @@ class Display:
     def violated(self, outcome: Outcome) -> None:
         """Show what does not hold."""
         for slug, verdict in outcome.bad.items():
-            self._rule(f"{slug}: {verdict.label}", verdict.reason, "red")
+            self._rule(f"{slug}: {verdict.mark.value}", verdict.reason, "red")
 
     def saved(self, names: Collection[str]) -> None:
         """Show which files were saved."""

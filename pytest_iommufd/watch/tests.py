@@ -41,19 +41,17 @@ class Verdict:
 
     Attributes:
         mark: the verdict.
-        label: the mark in words, with what is known of it.
         gave: what the kernel gave: an errno, OK, or the mark.
         reason: why the rule does not hold, one line, else "".
     """
 
     mark: Mark
-    label: str
     gave: str
     reason: str
 
     @property
     def bad(self) -> bool:
-        """Whether the rule does not hold."""
+        """Whether the rule does not hold, in a way that is not known."""
         return self.mark in {Mark.VIOLATED, Mark.CRASHED}
 
 
@@ -77,7 +75,7 @@ class Outcome:
 
     @property
     def bad(self) -> dict[str, Verdict]:
-        """The rules that do not hold, those of which that is known too."""
+        """The rules that do not hold, but for known defects."""
         return {slug: verdict for slug, verdict in self.rules.items() if verdict.bad}
 
 
@@ -156,7 +154,7 @@ def _outcome(data: Mapping[str, Any], seconds: float, *, failed: bool) -> Outcom
         for result in rule["results"].values():
             mark = Mark(result["mark"])
             if mark is not Mark.NOT_RUN:
-                verdict = Verdict(mark, result["label"], result["gave"], result["reason"])
+                verdict = Verdict(mark, result["gave"], result["reason"])
                 rules[rule["slug"]] = verdict
                 tests += result["tests"]
     return Outcome(rules, tests, seconds, data["stopped"], failed)

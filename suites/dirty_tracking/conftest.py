@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, Ioas, MockDevice
+    from pytest_iommufd.rules.expectation import Expectation
     from pytest_iommufd.uapi import Uapi
 
 PAGE = 4096
@@ -70,6 +71,15 @@ class Tracked:
         at = self.bitmap.address + offset
         self.hwpt.get_dirty_bitmap(start, length, page_size, at, **fields)
         return from_bitmap(self.bitmap.read(size, offset))
+
+    def reject(
+        self, expected: Expectation, bits: Collection[int] = (), page_size: int = PAGE, **part: Any
+    ) -> None:
+        """Read a part that must be rejected; a kernel that reports success sets just these bits."""
+        told = set(bits)
+        with expected:
+            told = self.read(page_size, **part)
+        assert told == set(bits)
 
     @property
     def _bits(self) -> int:

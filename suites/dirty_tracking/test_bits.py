@@ -154,12 +154,14 @@ def test_entry_of_a_page(tracked, half):
 
 
 @rule("dirty_tracking.get.entry.ends_behind")
-def test_entry_that_ends_behind_the_range(tracked_huge):
+def test_entry_that_ends_behind_the_range(expected, tracked_huge):
     tracked = tracked_huge(2 * MIB)
     tracked.mark(0, half=0, page_size=HUGE_PAGE)
     tracked.bitmap.write(bytes(64))
-    tracked.hwpt.get_dirty_bitmap(tracked.iova, PAGE, PAGE, tracked.bitmap)
-    assert from_bitmap(tracked.bitmap.read(64)) == set(range(HUGE_PAGE // PAGE))
+    with expected:
+        tracked.hwpt.get_dirty_bitmap(tracked.iova, PAGE, PAGE, tracked.bitmap)
+    if expected.defect:
+        assert from_bitmap(tracked.bitmap.read(64)) == set(range(HUGE_PAGE // PAGE))
 
 
 @rule("dirty_tracking.get.entry.begins_before")

@@ -82,7 +82,7 @@ MUTANTS = (
                  "get.page_size get.page_size.whole get.mock_pages", "iova_bitmap_alloc", "6.12",
                  BITMAP),
     BitmapMutant("bit_after", "(((iova + length - 1) - mapped->iova) >>",
-                 "(((iova + length) - mapped->iova) >>", "get.entry.ends_behind get.page_size",
+                 "(((iova + length) - mapped->iova) >>", "get.page_size",
                  "void iova_bitmap_set", "6.12", BITMAP),
     BitmapMutant("windows", "bitmap->mapped_base_index = index;", "bitmap->mapped_base_index = 0;",
                  "get.windows", "iova_bitmap_advance_to", "6.12", BITMAP),

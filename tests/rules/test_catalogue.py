@@ -42,7 +42,7 @@ says = "It holds."
 source = ["main.c:f", "patch:g"]
 expect = { mainline = "OK", posted = "EINVAL", "mainline without thing" = "absent: of no use" }
 needs = ["asked"]
-known = { posted = "crashed: for a reason" }
+defects = [{ gives = "crashed", why = "for a reason", dialects = ["posted"] }]
 """
 LADDER = """
 [ladders."area.order"]
@@ -132,8 +132,14 @@ def test_a_folder_need_not_have_one(tmp_path: Path) -> None:
             ("no errno of a rung", "first EINVAL", "first NONE", "'area.order.first' expects"),
             ("no errno at a rung", "first EINVAL", "first", "ladder 'area.order': 'first'"),
             ("expect", 'posted = "EINVAL"', 'posed = "EINVAL"', "'area.one' names the dialect"),
-            ("known", '{ posted = "cr', '{ posed = "cr', "'area.one' names the dialect 'posed'"),
-            ("how", "crashed: for", "for", "known = 'for a reason'"),
+            (
+                "defect's",
+                'dialects = ["p',
+                'dialects = ["r',
+                "'area.one' names the dialect 'rosted'",
+            ),
+            ("gives", '"crashed"', '"lost"', "'area.one' has a defect that gives 'lost'"),
+            ("no why", ', why = "for a reason"', "", "'why'"),
             ("ladder", "posted = [", "posed = [", "'ladders.area.order' names the dialect"),
             ("like", 'like = "posted"', 'like = "posed"', "names the dialect 'posed'"),
             ("missing", ', posted = "EINVAL"', "", "no result for dialect 'posted'"),

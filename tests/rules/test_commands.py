@@ -33,7 +33,7 @@ says = "It holds."
 source = ["main.c:f", "patch:g"]
 expect = { mainline = "OK", posted = "EINVAL", "mainline without thing" = "ENOTTY" }
 needs = ["thing"]
-known = { posted = "crashed: for a reason" }
+defects = [{ gives = "crashed", why = "for a reason", dialects = ["posted"] }]
 ["area.other"]
 says = "It holds, too."
 source = ["main.c:f"]
@@ -52,8 +52,9 @@ expected:
   posted: EINVAL   (as it was)
 needs:
   thing: IOMMU_THING
-known not to hold:
-  posted: crashed: for a reason
+known defects:
+  crashed: for a reason
+    dialects: posted
 to run it:
   pytest {folder} --rule area.one
 """

@@ -7,13 +7,13 @@ from pytest_iommufd.rules.verdicts import Mark
 from pytest_iommufd.watch.difference import counts, differences
 from pytest_iommufd.watch.tests import Verdict
 
-HOLDS = Verdict(Mark.HOLDS, "holds", "EINVAL", "")
-OTHERWISE = Verdict(Mark.HOLDS, "holds", "ENOENT", "")
-VIOLATED = Verdict(Mark.VIOLATED, "violated", "OK", "expected EINVAL, but the call went well")
-WORSE = Verdict(Mark.VIOLATED, "violated", "ENOENT", "expected EINVAL, got ENOENT")
-CRASHED = Verdict(Mark.CRASHED, "crashed", "crashed", "kernel panic")
-KNOWN = Verdict(Mark.VIOLATED, "violated (known)", "OK", "expected EINVAL, got OK")
-ABSENT = Verdict(Mark.ABSENT, "absent", "absent", "the kernel lacks it")
+HOLDS = Verdict(Mark.HOLDS, "EINVAL", "")
+OTHERWISE = Verdict(Mark.HOLDS, "ENOENT", "")
+VIOLATED = Verdict(Mark.VIOLATED, "OK", "expected EINVAL, but the call went well")
+WORSE = Verdict(Mark.VIOLATED, "ENOENT", "expected EINVAL, got ENOENT")
+CRASHED = Verdict(Mark.CRASHED, "crashed", "kernel panic")
+KNOWN = Verdict(Mark.DEFECT, "OK", "expected EINVAL, got OK")
+ABSENT = Verdict(Mark.ABSENT, "absent", "the kernel lacks it")
 
 
 def told(before: dict[str, Verdict], after: dict[str, Verdict]) -> list[tuple[str, str, bool]]:
@@ -43,9 +43,7 @@ def test_absent_has_no_fault() -> None:
 
 
 def test_known() -> None:
-    assert told({"a": HOLDS}, {"a": KNOWN}) == [
-        ("a: holds -> violated (known)", KNOWN.reason, True)
-    ]
+    assert told({"a": HOLDS}, {"a": KNOWN}) == [("a: holds -> known defect", "", False)]
 
 
 def test_violated_in_another_way() -> None:
@@ -61,7 +59,7 @@ def test_holds_with_another_result() -> None:
 
 
 def test_another_reason_alone_is_no_difference() -> None:
-    later = Verdict(VIOLATED.mark, VIOLATED.label, VIOLATED.gave, "at another address")
+    later = Verdict(VIOLATED.mark, VIOLATED.gave, "at another address")
     assert told({"a": VIOLATED}, {"a": later}) == []
 
 
