@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from dataclasses import dataclass
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.run import ask
 
 
 @dataclass(frozen=True)
@@ -11,27 +16,50 @@ class Iommu:
     """An IOMMU that QEMU emulates.
 
     Attributes:
-        words: QEMU's, which come before those of any device.
+        device: QEMU's name for it.
+        properties: as the newest QEMU calls them; while they are new to it, "x-" is before that.
         arguments: the kernel's.
     """
 
-    words: tuple[str, ...]
-    arguments: tuple[str, ...]
+    device: str
+    properties: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
+
+    def words(self, program: str) -> list[str]:
+        """Return QEMU's words for it and for the devices behind it, which come after it.
+
+        Args:
+            program: QEMU.
+
+        Raises:
+            Problem: this QEMU lacks a device, or a property of the IOMMU.
+        """
+        known = _properties(program, self.device)
+        settings = []
+        for setting in self.properties:
+            names = (setting.partition("=")[0], f"x-{setting.partition('=')[0]}")
+            name = next((name for name in names if name in known), None)
+            if name is None:
+                raise _lacking(program, f"{self.device} has no property {names[0]}")
+            settings.append(setting.replace(names[0], name, 1))
+        words = ["-device", ",".join((self.device, *settings))]
+        for device in _DEVICES.values():
+            _properties(program, device.partition(",")[0])
+            words += ["-device", device]
+        return words
 
 
 NONE = "none"
 
 IOMMUS = {
     "intel": Iommu(
-        (
-            "-device",
-            # caching-mode: has the kernel tell of new mappings, as in any guest.
-            # snoop-control: for cache coherency that is enforced.
-            "intel-iommu,intremap=on,caching-mode=on,x-scalable-mode=on,snoop-control=on",
-        ),
+        "intel-iommu",
+        # caching-mode: has the kernel tell of new mappings, as in any guest.
+        # snoop-control: for cache coherency that is enforced.
+        ("intremap=on", "caching-mode=on", "scalable-mode=on", "snoop-control=on"),
         ("intel_iommu=on,sm_on",),
     ),
-    "amd": Iommu(("-device", "amd-iommu,intremap=on"), ()),
+    "amd": Iommu("amd-iommu", ("intremap=on",)),
 }
 """By name; "none" is none of them."""
 
@@ -45,5 +73,20 @@ _DEVICES = {
 PCI_DEVICES = tuple(_DEVICES)
 """Where a guest with an IOMMU has devices to take: one for itself, and two that share a group."""
 
-DEVICE_WORDS = tuple(word for device in _DEVICES.values() for word in ("-device", device))
-"""QEMU's words for them."""
+
+@functools.cache
+def _properties(program: str, device: str) -> frozenset[str]:
+    """Ask a QEMU for the properties of a device: their names change from version to version."""
+    asked = ask([program, "-device", f"{device},help"])
+    found = frozenset(re.findall(r"^ +([\w-]+)=", asked.stdout.decode(), re.MULTILINE))
+    if not found:  # whatever the exit status: 7.2's is 0
+        raise _lacking(program, asked.stderr.decode().strip() or f"no device {device}")
+    return found
+
+
+def _lacking(program: str, what: str) -> Problem:
+    return Problem(
+        f"{program} cannot give a guest the IOMMU: {what}",
+        expected="QEMU 7.2 or later with all of its devices, as Debian has it",
+        mend="put such a qemu-system-x86_64 on the PATH, or run without --iommufd-iommu",
+    )

@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.machine.iommu import DEVICE_WORDS, IOMMUS, NONE
+from pytest_iommufd.host import tools
+from pytest_iommufd.machine.iommu import IOMMUS, NONE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROGRAM = "qemu-system-x86_64"
 PORT_NAME = "pytest-iommufd"  # boot.c looks for it
 
 KERNEL_ARGUMENTS = (
@@ -52,12 +52,17 @@ class Guest:
     iommu: str = NONE
 
     def command(self, folder: Path) -> list[str]:
-        """Return QEMU's command; its sockets and the console file are in the folder."""
+        """Return QEMU's command; its sockets and the console file are in the folder.
+
+        Raises:
+            Problem: this machine's QEMU has no such IOMMU.
+        """
+        program = tools.find(tools.QEMU) or tools.QEMU
         iommu = IOMMUS.get(self.iommu)
         arguments = self.arguments + (iommu.arguments if iommu else ())
         accelerator = "tcg,thread=multi" if self.accelerator == "tcg" else self.accelerator
         command = [
-            PROGRAM,
+            program,
             *("-name", "pytest-iommufd"),
             *("-nodefaults", "-no-user-config", "-no-reboot"),
             *("-display", "none"),
@@ -73,7 +78,7 @@ class Guest:
             *("-serial", "chardev:console"),
         ]
         if iommu:
-            command += [*iommu.words, *DEVICE_WORDS]
+            command += iommu.words(program)
         if self.initramfs:
             command += ["-initrd", str(self.initramfs)]
         if self.agent:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,93 @@ def test_an_iommu_comes_before_the_devices_behind_it(name: str) -> None:
     assert set(IOMMUS[name].arguments) <= set(words[words.index("-append") + 1].split())
 
 
+# What QEMU 7.2, 10.0 and 11.1 say of the IOMMU's properties that are set, and of others.
+HELP = {
+    "7.2": """\
+intel-iommu options:
+  caching-mode=<bool>    -  (default: false)
+  intremap=<OnOffAuto>   - on/off/auto (default: "auto")
+  snoop-control=<bool>   -  (default: false)
+  x-pasid-mode=<bool>    -  (default: false)
+  x-scalable-mode=<bool> -  (default: false)
+""",
+    "10.0": """\
+intel-iommu options:
+  caching-mode=<bool>    - on/off (default: off)
+  intremap=<OnOffAuto>   - on/off/auto (default: auto)
+  snoop-control=<bool>   - on/off (default: off)
+  x-flts=<bool>          - on/off (default: off)
+  x-pasid-mode=<bool>    - on/off (default: off)
+  x-scalable-mode=<bool> - on/off (default: off)
+""",
+    "11.1": """\
+intel-iommu options:
+  caching-mode=<bool>    - on/off (default: off)
+  fsts=<bool>            - on/off (default: off)
+  intremap=<OnOffAuto>   - on/off/auto (default: auto)
+  pasid-bits=<uint8>     -  (default: 0)
+  scalable-mode=<bool>   - on/off (default: off)
+  snoop-control=<bool>   - on/off (default: off)
+""",
+    "6.0": "intel-iommu options:\n  intremap=<OnOffAuto>   - on/off/auto\n",
+}
+EDU = "edu options:\n  addr=<int32>           - Slot and optional function number\n"
+
+
+@pytest.fixture
+def other_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts a script on an otherwise empty PATH, under Red Hat's name for QEMU; it knows devices."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def make(**devices: str) -> Path:
+        script = folder / "qemu-kvm"
+        cases = "".join(f"{name},help) echo '{text}';;\n" for name, text in devices.items())
+        unknown = "*) echo \"$0: -device $2: Device '${2%,help}' not found\" >&2;;"
+        script.write_text(f'#!/bin/sh\ncase "$2" in\n{cases}{unknown}\nesac\n')
+        script.chmod(0o755)
+        return script
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("version", "scalable"),
+    [("7.2", "x-scalable-mode=on"), ("10.0", "x-scalable-mode=on"), ("11.1", "scalable-mode=on")],
+)
+def test_properties_have_the_names_that_this_qemu_knows(
+    other_qemu: Callable[..., Path], version: str, scalable: str
+) -> None:
+    program = other_qemu(**{"intel-iommu": HELP[version], "edu": EDU})
+    words = command("intel")
+    assert words[0] == str(program)
+    device = next(word for word in words if word.startswith("intel-iommu,"))
+    assert set(device.split(",")[1:]) == {
+        "intremap=on",
+        "caching-mode=on",
+        scalable,
+        "snoop-control=on",
+    }
+
+
+@pytest.mark.parametrize(
+    ("devices", "what"),
+    [
+        ({}, "Device 'intel-iommu' not found"),
+        ({"intel-iommu": HELP["11.1"]}, "Device 'edu' not found"),
+        ({"intel-iommu": HELP["6.0"], "edu": EDU}, "intel-iommu has no property caching-mode"),
+    ],
+    ids=["no IOMMU", "no device behind it", "an old one"],
+)
+def test_a_qemu_without_the_devices_is_told_as_that(
+    other_qemu: Callable[..., Path], devices: dict[str, str], what: str
+) -> None:
+    program = other_qemu(**devices)
+    with pytest.raises(Problem, match=f"{program} cannot give a guest the IOMMU: .*{what}"):
+        command("intel")
+
+
 def test_without_an_iommu_there_is_none_of_it() -> None:
     words = " ".join(command("none"))
     assert "edu" not in words
@@ -68,7 +156,7 @@ def test_devices_are_found_with_their_groups(
 def test_a_kernel_that_does_not_use_the_iommu_gives_no_device(
     new_vm: Callable[..., VirtualMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    off = IOMMUS["intel"].__class__(IOMMUS["intel"].words, ("intel_iommu=off",))
+    off = dataclasses.replace(IOMMUS["intel"], arguments=("intel_iommu=off",))
     monkeypatch.setitem(IOMMUS, "intel", off)
     with pytest.raises(passthrough.UnavailableError, match="the kernel uses no IOMMU for it"):
         passthrough.nodes(new_vm(iommu="intel"))
