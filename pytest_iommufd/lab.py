@@ -16,7 +16,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.progress import default
 from pytest_iommufd.iommufd.context import DEVICE
 from pytest_iommufd.kernel import ready, resolve
-from pytest_iommufd.machine import accel, qemu
+from pytest_iommufd.machine import accel
 from pytest_iommufd.machine.iommu import NONE
 from pytest_iommufd.machine.local import LocalMachine
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS, VirtualMachine
@@ -112,7 +112,7 @@ class Bench:
         self.machine.wait()
         if self._absent is not None:
             return
-        absent = _absent(self.machine, self._uapi or Uapi.shipped()[0])
+        absent = _absent(self.kernel, self.machine, self._uapi or Uapi.shipped()[0])
         if self._uapi is None:
             self._uapi = next(
                 (uapi for uapi in Uapi.shipped() if not absent & {i.name for i in uapi.ioctls}),
@@ -123,7 +123,7 @@ class Bench:
                 f"kernel {self.kernel.name} has iommufd without iommufd_test: "
                 "IOMMU_TEST_CMD gives ENOTTY",
                 expected="CONFIG_IOMMUFD_TEST=y, whose mock devices the tests use",
-                mend=_use_a_vm(self.kernel),
+                mend=_advice(self.kernel),
             )
         self._absent = absent
 
@@ -178,7 +178,7 @@ class Lab:
             return
         from pytest_iommufd.host import tools  # noqa: PLC0415 - costly, and mostly not needed
 
-        names = [qemu.PROGRAM]
+        names = [] if tools.find(tools.QEMU) else [tools.QEMU]
         if ready(spec, self.settings.cache) is None:
             names += [*tools.KERNEL_BUILD, *tools.UNPACK]
         if tools.missing(*names):
@@ -213,7 +213,7 @@ def _check_hello(kernel: Kernel, uapi: Uapi, hello: Hello) -> None:
     uapi.check_layout(hello.layout)
 
 
-def _absent(machine: Machine, uapi: Uapi) -> set[str]:
+def _absent(kernel: Kernel, machine: Machine, uapi: Uapi) -> set[str]:
     """Return the names of the ioctls that the kernel answers with ENOTTY.
 
     Raises:
@@ -236,26 +236,33 @@ def _absent(machine: Machine, uapi: Uapi) -> set[str]:
         process.end()
     refused = results[file.index].errno
     if refused:
-        raise _no_device(machine, refused)
+        raise _no_device(kernel, machine.hello.release, refused)
     return {name for name, call in calls.items() if results[call.index].errno == errno.ENOTTY}
 
 
-def _no_device(machine: Machine, error: int) -> Problem:
-    release = machine.hello.release
-    lacks = {
-        errno.ENOENT: "it was built without CONFIG_IOMMUFD, or the module is not loaded",
-        errno.EACCES: "this user may not open it; the tests need root here",
-        errno.EPERM: "this user may not open it; the tests need root here",
-    }.get(error, "opening it failed")
+def _no_device(kernel: Kernel, release: str, error: int) -> Problem:
+    forbidden = error in (errno.EACCES, errno.EPERM)
+    why = "this user may not open it" if forbidden else "iommufd is not there"
     return Problem(
-        f"kernel {release} has no usable {DEVICE}: {errno_name(error)}, {lacks}",
+        f"kernel {release} has no usable {DEVICE}: {errno_name(error)}, {why}",
         expected="CONFIG_IOMMUFD and CONFIG_IOMMUFD_TEST, built in or with the module loaded",
-        mend="modprobe iommufd if this machine has the module; "
-        "or test in a virtual machine: --kernel 6.12, or --kernel SOURCE-TREE",
+        mend=f"run as root, or {_IN_A_GUEST}" if forbidden else _advice(kernel),
     )
 
 
-def _use_a_vm(kernel: Kernel) -> str:
+_IN_A_GUEST = "test in a virtual machine: --kernel 6.12, or --kernel SOURCE-TREE"
+
+
+def _advice(kernel: Kernel) -> str:
+    """What to do about a kernel that lacks iommufd or its mock devices."""
     if kernel.running:
-        return "test in a virtual machine instead: --kernel 6.12, or --kernel SOURCE-TREE"
-    return "give the kernel's source tree, which is built with the options needed"
+        return f"modprobe iommufd, if this kernel has it with IOMMUFD_TEST; else {_IN_A_GUEST}"
+    if kernel.build is None:
+        return (
+            "an image is booted without modules: build it with CONFIG_IOMMUFD=y and "
+            "CONFIG_IOMMUFD_TEST=y; or give its source tree, which is built with them"
+        )
+    return (
+        "it was built with these options, so its source must be at fault: see what it says as it "
+        f"boots, with pytest-iommufd shell --kernel {kernel.spec}"
+    )

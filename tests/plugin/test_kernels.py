@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,7 +142,7 @@ def test_a_bare_image_lacks_its_modules(run: Run, bench: Bench) -> None:
         [
             f"kernel {bench.kernel.release} has no usable /dev/iommu: ENOENT, *",
             "expected: CONFIG_IOMMUFD and CONFIG_IOMMUFD_TEST*",
-            "to mend it: *",
+            "to mend it: an image is booted without modules: build it with CONFIG_IOMMUFD=y *",
             "*kernel bzImage cannot be tested: *",
         ]
     )
@@ -184,11 +185,24 @@ def test_the_running_kernel_says_what_it_lacks(run: Run) -> None:
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [
-            "*has no usable /dev/iommu: ENOENT, it was built without CONFIG_IOMMUFD*",
-            "to mend it: *--kernel 6.12*",
+            "*has no usable /dev/iommu: ENOENT, iommufd is not there",
+            "to mend it: modprobe iommufd*--kernel 6.12*",
             "*kernel running cannot be tested: *",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "error", "mend"),
+    [
+        (Kernel("running", "running", "1", ""), errno.EACCES, "run as root"),
+        (Kernel("~/linux", "l", "1", "", Path("i"), build=Path("b")), errno.ENOENT, "its source"),
+    ],
+)
+def test_advice_fits_the_kernel(kernel: Kernel, error: int, mend: str) -> None:
+    problem = lab._no_device(kernel, "1", error)
+    assert mend in problem.mend
+    assert "modprobe" not in problem.mend
 
 
 def test_a_kernel_without_iommufd_test_says_so(
