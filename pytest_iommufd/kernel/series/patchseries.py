@@ -8,14 +8,13 @@ git checkout. All of it is read at once: what the patches say is part of the ker
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
-from pytest_iommufd.host.run import clean_environment
 from pytest_iommufd.kernel.series import patches
+from pytest_iommufd.kernel.source.git import git
 from pytest_iommufd.kernel.source.identity import digest
 
 FORMS = (
@@ -220,14 +219,7 @@ def _commits(repo: Path, commits: str) -> Series:
     where = f"commits {commits} of {repo}"
     if tools.missing("git"):
         raise Problem(f"{where} cannot be read: git is not on this machine", mend="install git")
-    # Without optional locks git does not refresh the index: the checkout is never written to.
-    asked = subprocess.run(
-        ["git", "--no-optional-locks", "-C", repo, *_FORMAT, commits],
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+    asked = git(repo, *_FORMAT, commits)
     if asked.returncode:
         raise Problem(
             f"git does not know {where}",

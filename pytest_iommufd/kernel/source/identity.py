@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from typing import TYPE_CHECKING
+
+from pytest_iommufd.kernel.source.git import git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,7 @@ def of_tree(tree: Path) -> str:
 
     Raises:
         OSError: the tree cannot be read.
+        Problem: git refuses to read it.
     """
     if _git(tree, "rev-parse", "--show-prefix") == b"\n":
         head = _git(tree, "rev-parse", "HEAD")
@@ -65,12 +67,9 @@ def describe(tree: Path) -> str:
 
 
 def _git(tree: Path, *argv: str) -> bytes | None:
-    """What git says, None when it fails or is not there."""
+    """What git says, None when it does not know the tree or is not there."""
     try:
-        # Without optional locks git does not refresh the index: the tree is never written to.
-        asked = subprocess.run(
-            ["git", "--no-optional-locks", "-C", tree, *argv], capture_output=True, check=False
-        )
+        asked = git(tree, *argv)
     except OSError:
         return None
     return asked.stdout if asked.returncode == 0 else None
@@ -85,7 +84,9 @@ def _file(path: Path) -> tuple[str, bytes]:
 def _stats(top: str, below: str) -> Iterator[str]:
     """Name, size and time of every file, in an order that does not change."""
     with os.scandir(os.path.join(top, below)) as scan:  # noqa: PTH118 - 90 000 files: be quick
-        entries = sorted(scan, key=lambda entry: entry.name)
+        # what git keeps there changes without the source
+        found = (entry for entry in scan if below or entry.name != ".git")
+        entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         path = os.path.join(below, entry.name)  # noqa: PTH118 - likewise
         if entry.is_dir(follow_symlinks=False):
