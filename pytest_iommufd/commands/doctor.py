@@ -8,13 +8,13 @@ from __future__ import annotations
 import enum
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.host import tools
+from pytest_iommufd.host import resources, tools
+from pytest_iommufd.host.run import ask
 from pytest_iommufd.iommufd.context import DEVICE
 from pytest_iommufd.iommufd.leaks import MOCK_DEVICES
 from pytest_iommufd.kernel.build.make import BUILD_SIZE
@@ -22,13 +22,12 @@ from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import VARIABLE, Cache, gigabytes
 from pytest_iommufd.kernel.source.packages import SOURCE_SIZE
 from pytest_iommufd.lab import Settings
-from pytest_iommufd.machine import accel, qemu
+from pytest_iommufd.machine import accel
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-_MEMINFO = Path("/proc/meminfo")
 _LISTS = Path("/var/lib/apt/lists")
 _MIB = 1 << 20
 # What the agent takes: it is compiled for each kernel's structs, whoever built the kernel.
@@ -120,24 +119,11 @@ def check_install() -> Finding:
 
 def check_qemu() -> Finding:
     """What boots kernels."""
-    if not shutil.which(qemu.PROGRAM):
-        return _tools("QEMU", (qemu.PROGRAM,), "")
-    asked = subprocess.run(
-        [qemu.PROGRAM, "--version"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if asked.returncode:
-        last = (asked.stderr.strip().splitlines() or [f"exit status {asked.returncode}"])[-1]
-        return Finding("QEMU", State.MISSING, f"{qemu.PROGRAM} does not run: {last}")
-    return Finding("QEMU", State.OK, asked.stdout.partition("\n")[0])
-
-
-def check_setpriv() -> Finding:
-    """What ends a guest with the run that started it."""
-    return _tools("setpriv", ("setpriv",), "guests end with the run that started them")
+    if tools.trouble(tools.QEMU):
+        return _tools("QEMU", (tools.QEMU,), "")
+    program = tools.find(tools.QEMU) or ""
+    version = ask([program, "--version"]).stdout.decode().partition("\n")[0]
+    return Finding("QEMU", State.OK, f"{version}, {program}")
 
 
 def check_kvm() -> Finding:
@@ -158,7 +144,7 @@ def check_kvm() -> Finding:
         for entry in entries.find(cache, "", {})
         if (record := entries.read(entry))
     ]
-    if not images or tools.missing(qemu.PROGRAM, "setpriv"):
+    if not images or tools.missing(tools.QEMU):
         return Finding("KVM", State.NOTE, f"{accel.DEVICE} is there; the first run tries it")
     choice = accel.choose(images[0], cache.root)
     if choice.name == "kvm":
@@ -166,10 +152,16 @@ def check_kvm() -> Finding:
     return Finding("KVM", State.NOTE, f"{choice.reason}; {slow}")
 
 
+def check_cpus() -> Finding:
+    """How many of them this process may use, and how many compilers fit its memory."""
+    return Finding(
+        "CPUs", State.OK, f"{resources.cpus()}; a build runs {resources.jobs()} compilers"
+    )
+
+
 def check_memory() -> Finding:
     """Whether a guest of the default size fits."""
-    found = [line for line in _MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:")]
-    free = int(found[0].split()[1]) // 1024 if found else 0
+    free = resources.memory() // _MIB
     text = f"{free} MiB available; a guest gets {Settings.memory} MiB, one for each xdist worker"
     if free >= Settings.memory:
         return Finding("memory", State.OK, text)
@@ -231,8 +223,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_apt,
     check_install,
     check_qemu,
-    check_setpriv,
     check_kvm,
+    check_cpus,
     check_memory,
     check_cache,
     check_kernels,
@@ -271,7 +263,7 @@ def _tools(topic: str, names: tuple[str, ...], text: str) -> Finding:
     absent = tools.missing(*names)
     if not absent:
         return Finding(topic, State.OK, text)
-    what = f"no {', no '.join(absent)}"
+    what = ", ".join(map(tools.trouble, absent))
     return Finding(topic, State.MISSING, what, _install(absent), tuple(absent))
 
 

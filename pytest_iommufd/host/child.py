@@ -8,6 +8,9 @@ import signal
 import subprocess
 from typing import IO, TYPE_CHECKING
 
+from pytest_iommufd.host import resources
+from pytest_iommufd.host.run import tied
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,9 +18,7 @@ if TYPE_CHECKING:
 class Child:
     """A running child, killed when this process ends however it ends.
 
-    setpriv (util-linux) sets the parent-death signal between fork and exec; Python's own way,
-    preexec_fn, is not safe with threads. The signal is sent when the *thread* that started the
-    child ends, so children are started from the main thread.
+    That is when the *thread* that started it ends, so children are started from the main thread.
 
     Args:
         command: what to run.
@@ -35,7 +36,7 @@ class Child:
         stdout: int | None = None,
     ) -> None:
         self._popen = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *command],
+            tied(command, signal.SIGKILL),
             stdin=stdin,
             stdout=output if stdout is None else stdout,
             stderr=output,
@@ -43,6 +44,7 @@ class Child:
             start_new_session=True,
         )
         self.pidfd = os.pidfd_open(self._popen.pid)
+        self._oom_kills = resources.oom_kills()
 
     @property
     def pid(self) -> int:
@@ -62,6 +64,8 @@ class Child:
         code = self._popen.poll()
         if code is None:
             return ""
+        if code == -signal.SIGKILL and resources.oom_kills() > self._oom_kills:
+            return "was killed by the kernel for want of memory"
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return f"exited with status {code}"

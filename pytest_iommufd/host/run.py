@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Running make, apt-get and tar so that none of them outlives us."""
+"""Running programs to their end, so that none of them outlives us."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
-import shutil
 import signal
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 
 class Log(Protocol):
@@ -27,6 +27,7 @@ class Log(Protocol):
 _FOREIGN = ("ARCH", "CROSS_COMPILE", "LLVM", "M", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "O", "V", "W")
 _FOREIGN_PREFIXES = ("KBUILD_", "KCONFIG_", "INSTALL_", "KCFLAGS", "KCPPFLAGS", "LOCALVERSION")
 _GRACE = 5.0
+_TIED = Path(__file__).with_name("tied.py")
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -44,6 +45,46 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         if name not in _FOREIGN and not name.startswith(_FOREIGN_PREFIXES)
     }
     return kept | {"LC_ALL": "C"} | dict(extra or {})
+
+
+def tied(argv: Sequence[str | Path], number: signal.Signals) -> list[str]:
+    """Have a program end when the thread that starts it does, however that ends.
+
+    Args:
+        argv: the program and its arguments.
+        number: the signal that the kernel sends it.
+
+    Returns:
+        What to start in its place; its exit status is 127 when there is no such program.
+    """
+    tie = [sys.executable, "-IS", str(_TIED), str(os.getpid()), str(int(number))]
+    return [*tie, *(os.fspath(word) for word in argv)]
+
+
+def ask(
+    argv: Sequence[str | Path], *, cwd: Path | None = None, text: str = ""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program that ends by itself soon, and keep what it prints.
+
+    Args:
+        argv: the program and its arguments.
+        cwd: folder to run it in.
+        text: what it reads.
+
+    Returns:
+        Its exit status, and what it printed on each stream.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    return subprocess.run(
+        argv,
+        cwd=cwd,
+        env=clean_environment(),
+        input=text.encode(),
+        capture_output=True,
+        check=False,
+    )
 
 
 def run(
@@ -71,14 +112,11 @@ def run(
         Its exit status, and the lines it printed on either stream.
 
     Raises:
-        OSError: it cannot be started, or the log cannot be written.
+        OSError: the log cannot be written.
     """
-    words = [os.fspath(word) for word in argv]
-    if setpriv := shutil.which("setpriv"):
-        # If we are killed: make, told to stop, stops its whole tree; killed, it would not.
-        words = [setpriv, "--pdeathsig", "TERM", *words]
     process = subprocess.Popen(
-        words,
+        # make, told to stop, stops its whole tree; killed, it would not
+        tied(argv, signal.SIGTERM),
         cwd=cwd,
         env=clean_environment(env),
         stdin=subprocess.DEVNULL,

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.progress import Silent
-from pytest_iommufd.host.run import run
+from pytest_iommufd.host.run import ask, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,20 +19,33 @@ if TYPE_CHECKING:
 
 NO_INSTALL = "PYTEST_IOMMUFD_NO_INSTALL"
 _DEBIAN = Path("/etc/debian_version")
+QEMU = "qemu-system-x86_64"
 
 # Debian package of each program that is not in a package of its own name.
 _PACKAGES = {
     "dpkg-deb": "dpkg",
     "ld": "binutils",
     "libelf": "libelf-dev",
-    "qemu-system-x86_64": "qemu-system-x86",
+    QEMU: "qemu-system-x86",
     "static libc": "libc6-dev",
     "xz": "xz-utils",
 }
-# What is no program is looked for by compiling this: (flags, source).
-_COMPILED = {
-    "libelf": (("-E",), "#include <libelf.h>\n#include <gelf.h>\n"),
-    "static libc": (("-static", "-o", os.devnull), "#include <stdio.h>\nint main(void){return 0;}"),
+# Where a program is that has another name, or is not on PATH: what Red Hat makes of QEMU.
+_ELSEWHERE = {QEMU: ("qemu-kvm", "/usr/libexec/qemu-kvm")}
+# How tools are tried, if not only looked for: program, arguments, what it reads, what it says.
+# What is no program is compiled with; programs of BusyBox and of BSD lack options used here.
+_TRIED = {
+    "libelf": ("gcc", ("-x", "c", "-E", "-"), "#include <libelf.h>\n#include <gelf.h>\n", ""),
+    "static libc": (
+        "gcc",
+        ("-x", "c", "-static", "-o", os.devnull, "-"),
+        "#include <stdio.h>\nint main(void){return 0;}",
+        "",
+    ),
+    "make": ("make", ("--version",), "", "GNU Make"),
+    "patch": ("patch", ("--version",), "", "GNU patch"),
+    "tar": ("tar", ("--version",), "", "GNU tar"),
+    QEMU: (QEMU, ("--version",), "", "QEMU"),
 }
 
 KERNEL_BUILD = ("gcc", "ld", "make", "flex", "bison", "bc", "static libc", "libelf")
@@ -44,8 +56,20 @@ PATCH = ("patch",)
 """What applying a patch series takes."""
 
 
+def find(name: str) -> str | None:
+    """Find a program, under whichever name it goes here.
+
+    Args:
+        name: the program, as `missing` takes it.
+
+    Returns:
+        What to start, None when it is not there.
+    """
+    return next(filter(None, map(shutil.which, (name, *_ELSEWHERE.get(name, ())))), None)
+
+
 def missing(*names: str) -> list[str]:
-    """Tell which tools are not there.
+    """Tell which tools are not there, or are of no use.
 
     Args:
         names: programs, or `libelf` or `static libc`, which a small compilation looks for.
@@ -53,7 +77,30 @@ def missing(*names: str) -> list[str]:
     Returns:
         The missing ones, in the order given.
     """
-    return [name for name in names if not _present(name)]
+    return [name for name in names if trouble(name)]
+
+
+def trouble(name: str) -> str:
+    """Try a tool.
+
+    Args:
+        name: as for `missing`.
+
+    Returns:
+        Why it cannot be used, empty when it can.
+    """
+    program, arguments, source, says = _TRIED.get(name, (name, (), "", ""))
+    path = find(program)
+    if not path:
+        return f"no {name}"
+    if not arguments:
+        return ""
+    asked = ask([path, *arguments], text=source)
+    said = (asked.stdout + asked.stderr).decode(errors="replace").strip()
+    if asked.returncode:
+        why = said.splitlines()[-1:] or [f"exit status {asked.returncode}"]
+        return f"no {name}" if source else f"{path} does not run: {why[0]}"
+    return "" if says in said else f"{path} is not {says}"
 
 
 def packages(names: Iterable[str]) -> list[str]:
@@ -88,16 +135,20 @@ def ensure(*names: str, progress: Progress | None = None) -> None:
     install = ["apt-get", "install", "-y", "--no-install-recommends", *wanted]
     debian = shutil.which("apt-get") is not None and _DEBIAN.exists()
     what = f"missing on this machine: {', '.join(absent)}"
+    broken = "\n".join(filter(None, (trouble(name) for name in absent if find(name))))
     if not debian:
-        raise Problem(what, mend=f"install what Debian calls {' '.join(wanted)}")
+        raise Problem(what, mend=f"install what Debian calls {' '.join(wanted)}", detail=broken)
     if os.geteuid() != 0 or os.environ.get(NO_INSTALL):
         sudo = "" if os.geteuid() == 0 else "sudo "
         # a fresh machine has no package lists, and then apt-get knows no package
         update = "" if all(map(_offered, wanted)) else f"{sudo}apt-get update && "
-        raise Problem(what, mend=f"{update}{sudo}{' '.join(install)}")
+        raise Problem(what, mend=f"{update}{sudo}{' '.join(install)}", detail=broken)
     _install(install, wanted, what, progress or Silent())
     if still := missing(*absent):
-        raise Problem(f"still missing after their packages were installed: {', '.join(still)}")
+        raise Problem(
+            f"still missing after their packages were installed: {', '.join(still)}",
+            detail="\n".join(map(trouble, still)),
+        )
 
 
 def _install(command: list[str], wanted: list[str], what: str, progress: Progress) -> None:
@@ -117,22 +168,6 @@ def _offered(package: str) -> bool:
     return any("Candidate:" in line and "(none)" not in line for line in lines)
 
 
-def _present(name: str) -> bool:
-    if name not in _COMPILED:
-        return shutil.which(name) is not None
-    if not shutil.which("gcc"):
-        return False
-    flags, source = _COMPILED[name]
-    compiled = subprocess.run(
-        ["gcc", "-x", "c", *flags, "-"],
-        input=source.encode(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    return compiled.returncode == 0
-
-
 def compiler() -> str | None:
     """Identify the compiler that would build.
 
@@ -140,7 +175,7 @@ def compiler() -> str | None:
         Its name and version, None when there is none.
     """
     try:
-        asked = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=False)
+        asked = ask(["gcc", "--version"])
     except OSError:
         return None
-    return asked.stdout.partition("\n")[0] if asked.returncode == 0 else None
+    return asked.stdout.decode().partition("\n")[0] if asked.returncode == 0 else None

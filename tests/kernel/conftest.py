@@ -31,7 +31,7 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tool = folder / name
         tool.write_text(f"#!{sys.executable} -IS\n{source}", "utf-8")
         tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-    for name in ("setpriv", "git", "patch"):
+    for name in ("git", "patch"):
         if real := shutil.which(name):
             (folder / name).symlink_to(real)
     monkeypatch.setenv("PATH", str(folder))

@@ -9,6 +9,9 @@ from pathlib import Path
 
 name = Path(sys.argv[0]).name
 args = sys.argv[1:]
+if "--version" in args and name != "gcc":
+    print(f"GNU Make, GNU tar, GNU patch: {name}")
+    sys.exit(0)
 with Path(os.environ["FAKE_RECORD"]).open("a") as record:
     record.write(" ".join([name, *args]) + "\n")
 mode = os.environ.get("FAKE_MODE", "")
@@ -29,6 +32,9 @@ def make() -> int:
         print("drivers/iommu/iommufd/main.c:7:1: error: expected ';' before 'static'")
         print("\n".join(f"  CC      other{number}.o" for number in range(60)))
         print("make: *** [Makefile:224: __sub-make] Error 2")
+        return 2
+    if mode == "killed":
+        print("gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.")
         return 2
     if mode == "full":
         print("fatal error: error writing to main.s: No space left on device")

@@ -13,6 +13,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import ready, rebuild_module, resolve
 from pytest_iommufd.kernel.source.mirrors import Mirror
 
+needs_git = pytest.mark.skipif(not shutil.which("git"), reason="git is not on this machine")
 Calls = Callable[[str], list[str]]
 
 
@@ -64,15 +65,15 @@ def test_an_edit_is_another_kernel_built_from_the_last(tree: Path, progress: Rec
     assert progress.steps[0].startswith("copying the last build")
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not on this machine")
-def test_git_edits_count(tree: Path) -> None:
-    def git(*argv: str) -> None:
-        config = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-        subprocess.run(["git", "-C", tree, *config, *argv], check=True, capture_output=True)
+def commit(tree: Path) -> None:
+    config = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init"], ["add", "."], ["commit", "-m", "x"]):
+        subprocess.run(["git", "-C", tree, *config, *words], check=True, capture_output=True)
 
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "x")
+
+@needs_git
+def test_git_edits_count(tree: Path) -> None:
+    commit(tree)
     first = resolve(str(tree)).image
     (tree / "Makefile").touch()
     assert resolve(str(tree)).image == first
@@ -81,6 +82,27 @@ def test_git_edits_count(tree: Path) -> None:
     (tree / "new.c").write_text("int x;")
     third = resolve(str(tree)).image
     assert len({first, second, third}) == 3
+
+
+@needs_git
+@pytest.mark.parametrize("series", ["", "+HEAD~1..HEAD"])
+def test_git_that_refuses_another_user_s_tree(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, series: str
+) -> None:
+    commit(tree)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(Problem, match=f"git refuses to read {tree}: it belongs to") as caught:
+        resolve(f"{tree}{series}")
+    assert caught.value.mend == f"git config --global --add safe.directory {tree}"
+
+
+@needs_git
+def test_without_git_what_git_keeps_does_not_count(tree: Path, fakes: Path) -> None:
+    commit(tree)
+    (fakes / "git").unlink()
+    first = resolve(str(tree)).image
+    (tree / ".git/index").touch()
+    assert resolve(str(tree)).image == first
 
 
 def test_only_the_last_builds_of_a_tree_are_kept(tree: Path, cache: Path) -> None:
@@ -167,6 +189,13 @@ def test_compile_error(tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch)
     log = Path(problem.mend.rpartition(" ")[2])
     assert "other59.o" in log.read_text()
     assert entries(cache) == []
+
+
+def test_compiler_killed_for_want_of_memory(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_MODE", "killed")
+    with pytest.raises(Problem, match="ran out of memory: a compiler was killed") as caught:
+        resolve(str(tree))
+    assert "container's limit" in caught.value.mend
 
 
 def test_option_that_does_not_survive(

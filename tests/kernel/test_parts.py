@@ -78,6 +78,28 @@ def test_library_is_looked_for_by_compiling(debian: Path, monkeypatch: pytest.Mo
     assert tools.missing("static libc") == ["static libc"]
 
 
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        ("patch: unrecognized option: version >&2; exit 1", "does not run: patch: unrecognized"),
+        ("BSD patch 2.0", "is not GNU patch"),
+    ],
+)
+def test_another_program_of_that_name_is_of_no_use(debian: Path, says: str, why: str) -> None:
+    (debian / "patch").unlink()
+    (debian / "patch").write_text(f"#!/bin/sh\necho {says}\n")
+    (debian / "patch").chmod(0o755)
+    assert tools.missing("patch", "tar") == ["patch"]
+    assert f"{debian / 'patch'} {why}" in tools.trouble("patch")
+
+
+def test_qemu_goes_under_other_names(debian: Path) -> None:
+    assert tools.find(tools.QEMU) is None
+    (debian / "qemu-kvm").symlink_to(debian / "make")
+    assert tools.find(tools.QEMU) == str(debian / "qemu-kvm")
+    assert tools.missing(tools.QEMU) == []
+
+
 def test_mirrors(tmp_path: Path) -> None:
     parts = tmp_path / "sources.list.d"
     parts.mkdir()

@@ -112,7 +112,6 @@ def test_ended_while_patching(
     assert not any("+v2" in name for name in entries(cache)), "the next build removed it"
 
 
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv on this machine")
 def test_killed(start: Start, tree: Path, cache: Path, tmp_path: Path, progress: Recorder) -> None:
     process = start(tree, "sleep")
     number = make_group(tmp_path)

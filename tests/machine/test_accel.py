@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_iommufd.host import tools
 from pytest_iommufd.machine import accel
 from pytest_iommufd.machine.accel import choose
-from pytest_iommufd.machine.qemu import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def fake_qemu(tmp_path: Path, device: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     def make(body: str) -> Path:
         calls = tmp_path / "calls"
-        script = folder / PROGRAM
+        script = folder / tools.QEMU
         script.write_text(SCRIPT.format(calls=calls, body=body))
         script.chmod(0o755)
         return calls

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_iommufd.host import resources
 from pytest_iommufd.host.child import Child
 
 if TYPE_CHECKING:
@@ -43,6 +45,32 @@ def test_a_child_that_is_killed_says_by_what() -> None:
     assert child.status() == ""
     child.kill()
     assert child.status() == "was killed by SIGKILL"
+
+
+def test_a_child_that_is_killed_for_want_of_memory_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "_PROC", tmp_path)
+    (tmp_path / "vmstat").write_text("pgfault 9\noom_kill 3\n")
+    with tempfile.TemporaryFile() as output:
+        child = Child(["sleep", "600"], output=output)
+    (tmp_path / "vmstat").write_text("pgfault 10\noom_kill 4\n")
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait(10)
+    assert child.status() == "was killed by the kernel for want of memory"
+    child.kill()
+
+
+def test_a_child_needs_no_other_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setpriv = tmp_path / "setpriv"
+    setpriv.write_text("#!/bin/sh\necho 'setpriv: unrecognized option: pdeathsig' >&2; exit 1\n")
+    setpriv.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with tempfile.TemporaryFile() as output:
+        child = Child(["/bin/sh", "-c", "kill -PIPE $$"], output=output)
+    assert child.wait(10)
+    assert child.status() == "was killed by SIGPIPE"
+    child.kill()
 
 
 def test_a_child_s_own_children_are_killed_with_it(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.resources import jobs
 from pytest_iommufd.host.run import run
 from pytest_iommufd.kernel.build import config
 from pytest_iommufd.kernel.cache.store import Estimate, Estimates
@@ -34,6 +35,10 @@ After = Literal["", "edits", "patches"]
 _CPU_SECONDS: dict[After, float] = {"": 300.0, "edits": 100.0, "patches": 40.0}
 _LINES = 1500
 _TAIL = 25
+# What gcc says of its compiler, make of what it started, ld and bash of themselves.
+_OUT_OF_MEMORY = (
+    r"Killed signal terminated program|\*\*\* .* Killed$|out of memory|Cannot allocate memory"
+)
 # Builds that differ in nothing else give the same bytes.
 _FIXED = {
     "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
@@ -67,7 +72,7 @@ class Make:
     """
 
     def __init__(self, tree: Path, build: Path, log: Log) -> None:
-        self._words = ["make", "-C", os.fspath(tree), f"O={build}", f"-j{cpus()}"]
+        self._words = ["make", "-C", os.fspath(tree), f"O={build}", f"-j{jobs()}"]
         self._log = log
 
     def __call__(self, *words: str, progress: Progress, lines: int = 0) -> list[str]:
@@ -108,10 +113,28 @@ class BuildError(Exception):
         super().__init__("make failed")
         self.lines = lines
 
-    @property
-    def full(self) -> bool:
-        """Whether it failed because the disk is full."""
-        return any("No space left on device" in line for line in self.lines)
+    def lacking(self, cache: Cache) -> Problem | None:
+        """What the machine lacks, when that and not the source is why it failed.
+
+        Args:
+            cache: where the build directory is.
+        """
+        if self._said("No space left on device"):
+            return cache.full()
+        if self._said(
+            r"Killed signal terminated program|\*\*\* .* Killed$|out of memory|Cannot allocate"
+        ):
+            return Problem(
+                "the build ran out of memory: a compiler was killed",
+                expected=f"some 250 MB for each of {jobs()} compilers at once",
+                mend="end what else takes memory, or raise the container's limit; "
+                "with fewer CPUs (taskset -c 0) fewer compilers run",
+                detail=self.tail,
+            )
+        return None
+
+    def _said(self, pattern: str) -> bool:
+        return any(re.search(pattern, line) for line in self.lines)
 
     @property
     def tail(self) -> str:
@@ -173,9 +196,7 @@ def build(
             _configure(make, tree, folder, progress)
             _compile(make, cache, progress, after)
         except BuildError as error:
-            if error.full:
-                raise cache.full() from error
-            raise Problem(
+            raise error.lacking(cache) or Problem(
                 f"the kernel in {tree} does not build",
                 mend=f"see the whole log: {log_path}",
                 detail=error.tail,
@@ -216,15 +237,6 @@ def relocate(folder: Path, moved: Mapping[Path, Path]) -> None:
             times = path.stat()
             path.write_bytes(after)
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def cpus() -> int:
-    """How many CPUs this process may use.
-
-    Returns:
-        At least 1.
-    """
-    return len(os.sched_getaffinity(0))
 
 
 def load_order(folder: Path, tops: Sequence[str] = TOPS) -> tuple[Path, ...]:
@@ -274,8 +286,8 @@ def _configure(make: Make, tree: Path, folder: Path, progress: Progress) -> None
 
 def _compile(make: Make, cache: Cache, progress: Progress, after: After) -> None:
     known = Estimates(cache.root)
-    kind = f"build on {cpus()} CPUs" + (f", after {after}" if after else "")
-    expected = known.get(kind, Estimate(_CPU_SECONDS[after] / cpus(), _LINES))
+    kind = f"build on {jobs()} CPUs" + (f", after {after}" if after else "")
+    expected = known.get(kind, Estimate(_CPU_SECONDS[after] / jobs(), _LINES))
     progress.step("building", expected.seconds)
     began = time.monotonic()
     # Lines of a rebuild say little about the next one: how much it does depends on the edit.

@@ -143,8 +143,8 @@ class Workspace:
             try:
                 make(f"{FOLDER}/", _MODULE, progress=progress)
             except build.BuildError as error:
-                if error.full:
-                    raise self._cache.full() from error
+                if problem := error.lacking(self._cache):
+                    raise problem from error
                 raise
         return self._built_in() == self._linked
 
@@ -155,8 +155,9 @@ class Workspace:
                 self.source, self._build, self._cache, self.log, progress, after="edits"
             )
         except Problem as problem:
-            if isinstance(problem.__cause__, build.BuildError) and not problem.__cause__.full:
-                raise problem.__cause__ from None
+            error = problem.__cause__
+            if isinstance(error, build.BuildError) and not error.lacking(self._cache):
+                raise error from None
             raise
         self._remember(
             release=built.release,
