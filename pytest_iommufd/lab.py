@@ -13,7 +13,7 @@ import pytest
 from pytest_iommufd.agent import build
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.host.progress import default
+from pytest_iommufd.host.display import default
 from pytest_iommufd.iommufd.context import DEVICE
 from pytest_iommufd.kernel import ready, resolve
 from pytest_iommufd.machine import accel

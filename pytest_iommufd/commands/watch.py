@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from pytest_iommufd.host.progress import default
+from pytest_iommufd.host.display import default
 from pytest_iommufd.kernel.cache.store import Cache
 from pytest_iommufd.kernel.spec import parse
 

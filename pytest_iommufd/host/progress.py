@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a user sees while a kernel is made."""
+"""What is told of work that takes long."""
 
 from __future__ import annotations
 
-import sys
-import time
-from typing import TYPE_CHECKING, Protocol, TextIO
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+from typing import Protocol
 
 _WORTH_SAYING = 2.0
 
@@ -50,50 +44,6 @@ class Silent:
         """See `Progress`."""
 
 
-class Plain:
-    """For logs: a line for each step, and a line every half minute of a long one.
-
-    Args:
-        stream: where lines go; standard error by default.
-        every: seconds between the lines of one step.
-        clock: monotonic seconds.
-    """
-
-    def __init__(
-        self,
-        stream: TextIO | None = None,
-        every: float = 30,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._stream = stream or sys.stderr
-        self._every = every
-        self._clock = clock
-        self._began = self._shown = clock()
-        self._name = ""
-
-    def step(self, name: str, expected_seconds: float | None = None) -> None:
-        """See `Progress`."""
-        self._name = name
-        self._began = self._shown = self._clock()
-        self._print(f"{name}{about(expected_seconds, ' ({})')}")
-
-    def update(self, text: str, fraction: float | None = None) -> None:
-        """See `Progress`."""
-        now = self._clock()
-        if now - self._shown < self._every:
-            return
-        self._shown = now
-        percent = "" if fraction is None else f", {fraction:.0%}"
-        at = f": {text}" if text else ""
-        self._print(f"{self._name}, {duration(now - self._began)}{percent}{at}")
-
-    def done(self) -> None:
-        """See `Progress`."""
-
-    def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
-
-
 def about(expected_seconds: float | None, template: str) -> str:
     """Say how long a step is likely to take, if that is worth saying.
 
@@ -120,16 +70,3 @@ def duration(seconds: float) -> str:
     """
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def default() -> Progress:
-    """Choose what suits standard error.
-
-    Returns:
-        A live display on a terminal, else plain lines.
-    """
-    if not sys.stderr.isatty():
-        return Plain()
-    from pytest_iommufd.host.live import RichProgress  # noqa: PLC0415 - rich is slow to import
-
-    return RichProgress()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
-from pytest_iommufd.host.progress import default
+from pytest_iommufd.host.display import default
 from pytest_iommufd.kernel.build import config
 from pytest_iommufd.kernel.build import make as build
 from pytest_iommufd.kernel.cache import entries
@@ -98,7 +98,7 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
     for entry in entries.find(cache, spec.name, known):
         record = entries.read(entry)
         if record and record.describer == describer():
-            return entries.load(cache, entry, record, spec)
+            return entries.load(cache, entry, record, spec.text)
     return None
 
 
@@ -109,7 +109,7 @@ def _built(spec: Spec, folder: Path, cache: Cache) -> Kernel:
             f"kernel {spec.name} in {folder} was made by another version of pytest-iommufd",
             mend="build it anew: give its source tree or X.Y",
         )
-    return entries.load(cache, folder, record, spec)
+    return entries.load(cache, folder, record, spec.text)
 
 
 def _inputs(spec: Spec) -> dict[str, str]:
@@ -168,7 +168,7 @@ def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kern
             _prune(plan, cache)
         elif record.describer != describer():
             record = _describe_again(entry, record, cache, progress)
-    return entries.load(cache, entry, record, spec)
+    return entries.load(cache, entry, record, spec.text)
 
 
 @dataclass(frozen=True)

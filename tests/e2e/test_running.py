@@ -56,7 +56,6 @@ def test_the_suite_passes_on_the_running_kernel(spec: str) -> None:
     for package in (pytest_iommufd, suites):
         userland.tree(Path(package.__path__[0]))
     userland.tree(Path(pytest_iommufd.__path__[0]).parent / "fixtures")
-    userland.tool("setpriv")
     agent = compiled(Uapi.shipped()[0].layout_source(), default_root())
     userland.file(agent, Path("/agents") / agent.name)
     modules = []

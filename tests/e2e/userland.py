@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -70,12 +69,6 @@ class Userland:
         listed = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
         for library in _LIBRARY.findall(listed.stdout):
             self.file(Path(library), Path(library))
-
-    def tool(self, name: str) -> None:
-        """Add a program that is on the PATH."""
-        found = shutil.which(name)
-        assert found, name
-        self.program(Path(found))
 
     def file(self, source: Path, target: Path) -> None:
         """Add a file."""

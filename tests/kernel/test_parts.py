@@ -15,8 +15,8 @@ from rich.console import Console
 from pytest_iommufd.commands.main import main
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
-from pytest_iommufd.host.live import RichProgress
-from pytest_iommufd.host.progress import Plain, duration
+from pytest_iommufd.host.display import Plain, Rich
+from pytest_iommufd.host.progress import duration
 from pytest_iommufd.kernel import resolve
 from pytest_iommufd.kernel.build import config
 from pytest_iommufd.kernel.build import make as build
@@ -199,7 +199,7 @@ def test_plain_progress() -> None:
 
 def test_rich_progress() -> None:
     stream = io.StringIO()
-    progress = RichProgress(Console(file=stream, width=120, force_terminal=True))
+    progress = Rich(Console(file=stream, width=120, force_terminal=True))
     progress.update("nothing yet")
     progress.step("building", 170)
     progress.update("  CC [M]  main.o", 0.5)

@@ -14,7 +14,6 @@ from pytest_iommufd.kernel.source.identity import digest
 
 if TYPE_CHECKING:
     from pytest_iommufd.kernel.cache.store import Cache
-    from pytest_iommufd.kernel.spec import Spec
 
 _RECORD = "kernel.json"
 
@@ -114,7 +113,7 @@ def find_in(folder: Path, name: str, inputs: dict[str, str]) -> list[Path]:
     return [entry for _, entry in sorted(found, reverse=True)]
 
 
-def load(cache: Cache, entry: Path, record: Record, spec: Spec) -> Kernel:
+def load(cache: Cache, entry: Path, record: Record, spec: str) -> Kernel:
     """Make a kernel of an entry.
 
     Args:
@@ -127,7 +126,7 @@ def load(cache: Cache, entry: Path, record: Record, spec: Spec) -> Kernel:
         The kernel.
     """
     return Kernel(
-        spec=spec.text,
+        spec=spec,
         name=record.name,
         release=record.release,
         source=record.source,
