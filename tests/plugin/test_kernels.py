@@ -193,14 +193,14 @@ def test_the_running_kernel_says_what_it_lacks(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "error", "mend"),
+    ("tested", "error", "mend"),
     [
         (Kernel("running", "running", "1", ""), errno.EACCES, "run as root"),
         (Kernel("~/linux", "l", "1", "", Path("i"), build=Path("b")), errno.ENOENT, "its source"),
     ],
 )
-def test_advice_fits_the_kernel(kernel: Kernel, error: int, mend: str) -> None:
-    problem = lab._no_device(kernel, "1", error)
+def test_advice_fits_the_kernel(tested: Kernel, error: int, mend: str) -> None:
+    problem = lab._no_device(tested, "1", error)
     assert mend in problem.mend
     assert "modprobe" not in problem.mend
 
