@@ -14,7 +14,7 @@ from pytest_iommufd.agent import build
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.display import default
-from pytest_iommufd.iommufd.context import DEVICE
+from pytest_iommufd.iommufd.object import DEVICE
 from pytest_iommufd.kernel import ready, resolve
 from pytest_iommufd.machine import accel
 from pytest_iommufd.machine.iommu import NONE

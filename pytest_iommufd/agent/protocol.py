@@ -116,6 +116,7 @@ class Op:
         must: whether the ops after it are not run when it fails.
         repeat: how often it is called.
         fail_nth: which fault injection point in it must fail, 0 for none.
+        made_of: what the host made it of, for observers; an ioctl has its iommufd Call.
     """
 
     kind: OpKind
@@ -126,6 +127,7 @@ class Op:
     must: bool = False
     repeat: int = 1
     fail_nth: int = 0
+    made_of: object = field(default=None, compare=False)
 
 
 @dataclass
@@ -150,6 +152,7 @@ class Program:
         must: bool = False,
         repeat: int = 1,
         fail_nth: int = 0,
+        made_of: object = None,
     ) -> Ref:
         """Add a system call.
 
@@ -159,12 +162,21 @@ class Program:
             must: when it fails, the ops after it are not run (their errno is ECANCELED).
             repeat: how often to call it; Result.times has each call's nanoseconds.
             fail_nth: make the nth fault injection point in it fail; 0 injects nothing.
+            made_of: what the host makes it of, for observers.
 
         Returns:
             A reference to its return value, for the arguments of later ops.
         """
         return self._add(
-            Op(OpKind.SYSCALL, args, call, must=must, repeat=repeat, fail_nth=fail_nth)
+            Op(
+                OpKind.SYSCALL,
+                args,
+                call,
+                must=must,
+                repeat=repeat,
+                fail_nth=fail_nth,
+                made_of=made_of,
+            )
         )
 
     def write(self, where: Argument, data: bytes, *, must: bool = True) -> Ref:

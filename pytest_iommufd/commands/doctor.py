@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.host import resources, tools
 from pytest_iommufd.host.run import ask
-from pytest_iommufd.iommufd.context import DEVICE
 from pytest_iommufd.iommufd.leaks import MOCK_DEVICES
+from pytest_iommufd.iommufd.object import DEVICE
 from pytest_iommufd.kernel.build.make import BUILD_SIZE
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import VARIABLE, Cache, gigabytes

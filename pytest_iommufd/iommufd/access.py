@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd.context import Context
+    from pytest_iommufd.iommufd.object import DevIommu
 
 
 class Access:
@@ -17,7 +17,7 @@ class Access:
         fd: the file descriptor in the process, -1 when closed.
     """
 
-    def __init__(self, context: Context, fd: int) -> None:
+    def __init__(self, context: DevIommu, fd: int) -> None:
         self.context = context
         self.fd = fd
 
@@ -51,7 +51,7 @@ class Access:
         __tracebackhide__ = True
         flags = self.context.uapi.MOCK_FLAGS_ACCESS_WRITE if write else 0
         given: dict[str, Any] = {"flags": flags, "iova": iova, "length": length}
-        given |= {"uptr": memory.__index__()} | fields
+        given |= {"uptr": memory} | fields
         made = self.context.test("access_pages", self, access_pages=given)
         return int(made.access_pages.out_access_pages_id)
 
@@ -84,9 +84,7 @@ class Access:
     def replace(self, ioas: SupportsIndex) -> None:
         """ACCESS_REPLACE_IOAS: let go of its IOAS, and use another."""
         __tracebackhide__ = True
-        self.context.test(
-            "access_replace_ioas", self, access_replace_ioas={"ioas_id": ioas.__index__()}
-        )
+        self.context.test("access_replace_ioas", self, access_replace_ioas={"ioas_id": ioas})
 
     def close(self) -> None:
         """Close the file descriptor, which unpins what is pinned and ends the access."""

@@ -6,19 +6,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, SupportsIndex
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd.context import Context
     from pytest_iommufd.iommufd.hwpt import Hwpt
+    from pytest_iommufd.iommufd.object import DevIommu
 
 
 def check_map(hwpt: Hwpt, iova: int, memory: SupportsIndex, length: int) -> None:
     """MD_CHECK_MAP: EINVAL unless a mock HWPT has the process's pages at an IOVA."""
     __tracebackhide__ = True
-    given = {"iova": iova, "length": length, "uptr": memory.__index__()}
+    given = {"iova": iova, "length": length, "uptr": memory}
     hwpt.context.test("md_check_map", hwpt, check_map=given)
 
 
-def check_refs(context: Context, memory: SupportsIndex, length: int, refs: int) -> None:
+def check_refs(context: DevIommu, memory: SupportsIndex, length: int, refs: int) -> None:
     """MD_CHECK_REFS: EIO unless each small page of the process is pinned so often."""
     __tracebackhide__ = True
-    given = {"length": length, "uptr": memory.__index__(), "refs": refs}
+    given = {"length": length, "uptr": memory, "refs": refs}
     context.test("md_check_refs", check_refs=given)

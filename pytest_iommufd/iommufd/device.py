@@ -9,7 +9,7 @@ from pytest_iommufd.iommufd.hwpt import Hwpt
 from pytest_iommufd.iommufd.object import IommufdObject
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd.context import Context
+    from pytest_iommufd.iommufd.object import DevIommu
     from pytest_iommufd.uapi import Struct
 
 
@@ -21,7 +21,7 @@ class MockDevice(IommufdObject):
         hwpt: what it was attached to when it was made: the automatic HWPT of an IOAS.
     """
 
-    def __init__(self, context: Context, device: int, selftest: int, hwpt: int) -> None:
+    def __init__(self, context: DevIommu, device: int, selftest: int, hwpt: int) -> None:
         super().__init__(context, device)
         self.selftest = IommufdObject(context, selftest)
         self.hwpt = Hwpt(context, hwpt)
@@ -30,26 +30,26 @@ class MockDevice(IommufdObject):
         """MOCK_DOMAIN_REPLACE: attach it to another IOAS or HWPT; returns the HWPT's id."""
         __tracebackhide__ = True
         made = self.context.test(
-            "mock_domain_replace", self.selftest, mock_domain_replace={"pt_id": pt.__index__()}
+            "mock_domain_replace", self.selftest, mock_domain_replace={"pt_id": pt}
         )
         return int(made.mock_domain_replace.pt_id)
 
     def get_hw_info(self, **fields: Any) -> Struct:
         """IOMMU_GET_HW_INFO, without a buffer for the driver's data unless one is given."""
         __tracebackhide__ = True
-        return self.context.ioctl("IOMMU_GET_HW_INFO", **({"dev_id": self.id} | fields))
+        return self.context.ioctl("IOMMU_GET_HW_INFO", **({"dev_id": self} | fields))
 
     def pasid_attach(self, pasid: int, pt: SupportsIndex) -> int:
         """PASID_ATTACH: attach one of its PASIDs; returns the HWPT's id."""
         __tracebackhide__ = True
-        given = {"pasid": pasid, "pt_id": pt.__index__()}
+        given = {"pasid": pasid, "pt_id": pt}
         made = self.context.test("pasid_attach", self.selftest, pasid_attach=given)
         return int(made.pasid_attach.pt_id)
 
     def pasid_replace(self, pasid: int, pt: SupportsIndex) -> int:
         """PASID_REPLACE: attach one of its PASIDs to another HWPT; returns the HWPT's id."""
         __tracebackhide__ = True
-        given = {"pasid": pasid, "pt_id": pt.__index__()}
+        given = {"pasid": pasid, "pt_id": pt}
         made = self.context.test("pasid_replace", self.selftest, pasid_replace=given)
         return int(made.pasid_replace.pt_id)
 
@@ -61,7 +61,7 @@ class MockDevice(IommufdObject):
     def pasid_check_hwpt(self, pasid: int, hwpt: SupportsIndex = 0) -> None:
         """PASID_CHECK_HWPT: EINVAL unless the PASID is attached to this HWPT, or for 0 to none."""
         __tracebackhide__ = True
-        given = {"pasid": pasid, "hwpt_id": hwpt.__index__()}
+        given = {"pasid": pasid, "hwpt_id": hwpt}
         self.context.test("pasid_check_hwpt", self.selftest, pasid_check=given)
 
     def destroy(self) -> None:

@@ -7,12 +7,12 @@ import struct
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import Program
-from pytest_iommufd.iommufd.context import IoctlError
+from pytest_iommufd.iommufd.request import IoctlError
 
 if TYPE_CHECKING:
     from pytest_iommufd.agent.protocol import Argument, Result
-    from pytest_iommufd.iommufd.context import Context
     from pytest_iommufd.iommufd.fault import FaultQueue
+    from pytest_iommufd.iommufd.object import DevIommu
     from pytest_iommufd.iommufd.veventq import Veventq
 
 _POLLIN, _POLLOUT, _POLLRDNORM = 0x001, 0x004, 0x040
@@ -33,7 +33,7 @@ class EventFile:
 
     def __init__(self, queue: FaultQueue | Veventq) -> None:
         self.fd = queue.fd
-        self._context: Context = queue.context
+        self._context: DevIommu = queue.context
 
     def read(self, size: int, at: int | None = None, fail_nth: int = 0) -> bytes:
         """Read with a buffer of so many bytes, and return what it got.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the calls that are being made are expected to give, for whoever takes note of them."""
+"""What the calls that are being made are expected to give."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import contextlib
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pytest_iommufd.iommufd.request import IoctlError
+from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,3 +42,27 @@ def expecting(*wants: str) -> Iterator[None]:
 def open_blocks() -> tuple[Block, ...]:
     """Return the blocks that a call made now is in, the innermost last."""
     return _OPEN.get()
+
+
+@contextlib.contextmanager
+def raises_errno(*expected: int) -> Iterator[list[IoctlError]]:
+    """Expect the block's ioctl to fail with an errno; a success or another errno is a failure.
+
+    Args:
+        expected: the errno; several only where the source allows several.
+
+    Yields:
+        A list that has the error afterwards.
+    """
+    __tracebackhide__ = True
+    names = " or ".join(errno_name(number) for number in expected)
+    caught: list[IoctlError] = []
+    try:
+        with expecting(*map(errno_name, expected)):
+            yield caught
+    except IoctlError as error:
+        if error.errno not in expected:
+            raise AssertionError(f"expected {names}, got {error}") from None
+        caught.append(error)
+    else:
+        raise AssertionError(f"expected {names}, but the kernel accepted the call")

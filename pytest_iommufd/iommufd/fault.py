@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_iommufd.iommufd.object import IommufdObject
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd.context import Context
+    from pytest_iommufd.iommufd.object import DevIommu
 
 
 class FaultQueue(IommufdObject):
@@ -18,7 +18,7 @@ class FaultQueue(IommufdObject):
         fd: that file descriptor in the process, -1 when closed.
     """
 
-    def __init__(self, context: Context, object_id: int, fd: int) -> None:
+    def __init__(self, context: DevIommu, object_id: int, fd: int) -> None:
         super().__init__(context, object_id)
         self.fd = fd
 

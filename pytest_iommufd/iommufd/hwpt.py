@@ -24,7 +24,7 @@ class Hwpt(IommufdObject):
         """IOMMU_HWPT_SET_DIRTY_TRACKING: switch it on or off."""
         __tracebackhide__ = True
         flags = self.context.uapi.IOMMU_HWPT_DIRTY_TRACKING_ENABLE if enable else 0
-        given: dict[str, Any] = {"hwpt_id": self.id, "flags": flags}
+        given: dict[str, Any] = {"hwpt_id": self, "flags": flags}
         self.context.ioctl("IOMMU_HWPT_SET_DIRTY_TRACKING", **(given | fields))
 
     def get_dirty_bitmap(
@@ -37,25 +37,17 @@ class Hwpt(IommufdObject):
             length: bytes.
             page_size: what a bit of the bitmap is for, bytes.
             bitmap: where the process has the bitmap (the struct's data).
-            fields: any field; also tail and fail_nth of Context.ioctl().
+            fields: any field.
         """
         __tracebackhide__ = True
         given: dict[str, Any] = {
-            "hwpt_id": self.id,
+            "hwpt_id": self,
             "iova": iova,
             "length": length,
             "page_size": page_size,
             "data": bitmap,
         }
-        given |= fields
-        tail, fail_nth = given.pop("tail", b""), given.pop("fail_nth", 0)
-        plain = {name: value.__index__() for name, value in given.items()}
-        struct = self.context.uapi.struct("iommu_hwpt_get_dirty_bitmap", **plain)
-        if "size" not in given:
-            struct["size"] = struct.sizeof + len(tail)
-        # by a pointer, because the struct's `data` is something else to Context.ioctl()
-        at = self.context.put(bytes(struct) + tail)
-        self.context.ioctl("IOMMU_HWPT_GET_DIRTY_BITMAP", at=at, write=False, fail_nth=fail_nth)
+        self.context.ioctl("IOMMU_HWPT_GET_DIRTY_BITMAP", **(given | fields))
 
     def mark_dirty(
         self, iova: int, length: int, page_size: int, bitmap: SupportsIndex, **fields: Any
@@ -68,8 +60,8 @@ class Hwpt(IommufdObject):
             How many the kernel says it has marked.
         """
         __tracebackhide__ = True
-        given = {"iova": iova, "length": length, "page_size": page_size}
-        given |= {"uptr": bitmap.__index__()} | fields
+        given = {"iova": iova, "length": length, "page_size": page_size, "uptr": bitmap}
+        given |= fields
         return int(self.context.test("dirty", self, dirty=given).dirty.out_nr_dirty)
 
 

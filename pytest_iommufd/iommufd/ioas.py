@@ -41,8 +41,8 @@ class Ioas(IommufdObject):
         if length is None:
             length = 0 if isinstance(source, int) else source.size
         given = self._placed(iova) | {
-            "ioas_id": self.id,
-            "user_va": source.__index__(),
+            "ioas_id": self,
+            "user_va": source,
             "length": length,
         }
         return int(self.context.ioctl("IOMMU_IOAS_MAP", **(given | fields)).iova)
@@ -52,7 +52,7 @@ class Ioas(IommufdObject):
     ) -> int:
         """IOMMU_IOAS_MAP_FILE bytes of a file from `start` on; else as map()."""
         __tracebackhide__ = True
-        given = self._placed(iova) | {"ioas_id": self.id, "fd": fd, "start": start}
+        given = self._placed(iova) | {"ioas_id": self, "fd": fd, "start": start}
         given["length"] = length
         return int(self.context.ioctl("IOMMU_IOAS_MAP_FILE", **(given | fields)).iova)
 
@@ -78,14 +78,14 @@ class Ioas(IommufdObject):
             The IOVA.
         """
         __tracebackhide__ = True
-        given = self._placed(iova) | {"dst_ioas_id": self.id, "src_ioas_id": source}
+        given = self._placed(iova) | {"dst_ioas_id": self, "src_ioas_id": source}
         given |= {"length": length, "src_iova": source_iova, "dst_iova": given.pop("iova")}
         return int(self.context.ioctl("IOMMU_IOAS_COPY", **(given | fields)).dst_iova)
 
     def unmap(self, iova: int, length: int, **fields: Any) -> int:
         """IOMMU_IOAS_UNMAP a range in bytes; returns how many bytes were unmapped."""
         __tracebackhide__ = True
-        given: dict[str, Any] = {"ioas_id": self.id, "iova": iova, "length": length}
+        given: dict[str, Any] = {"ioas_id": self, "iova": iova, "length": length}
         return int(self.context.ioctl("IOMMU_IOAS_UNMAP", **(given | fields)).length)
 
     def unmap_all(self) -> int:
@@ -101,9 +101,9 @@ class Ioas(IommufdObject):
             bytes(uapi.struct("iommu_iova_range", start=first, last=last)) for first, last in ranges
         )
         given: dict[str, Any] = {
-            "ioas_id": self.id,
+            "ioas_id": self,
             "num_iovas": len(ranges),
-            "allowed_iovas": self.context.put(array) if array else 0,
+            "allowed_iovas": array or 0,
         }
         self.context.ioctl("IOMMU_IOAS_ALLOW_IOVAS", **(given | fields))
 
@@ -116,7 +116,7 @@ class Ioas(IommufdObject):
         __tracebackhide__ = True
         at = self.context.put(bytes(room * _RANGE_SIZE))
         made = self.context.ioctl(
-            "IOMMU_IOAS_IOVA_RANGES", ioas_id=self.id, num_iovas=room, allowed_iovas=at
+            "IOMMU_IOAS_IOVA_RANGES", ioas_id=self, num_iovas=room, allowed_iovas=at
         )
         array = self.context.process.read(at, room * _RANGE_SIZE)
         numbers = [int.from_bytes(array[at : at + 8], "little") for at in range(0, len(array), 8)]
@@ -127,7 +127,7 @@ class Ioas(IommufdObject):
         __tracebackhide__ = True
         at = self.context.put(bytes(8 * _RANGE_SIZE))
         made = self.context.ioctl(
-            "IOMMU_IOAS_IOVA_RANGES", ioas_id=self.id, num_iovas=8, allowed_iovas=at
+            "IOMMU_IOAS_IOVA_RANGES", ioas_id=self, num_iovas=8, allowed_iovas=at
         )
         return int(made.out_iova_alignment)
 
@@ -138,7 +138,7 @@ class Ioas(IommufdObject):
         given: dict[str, Any] = {
             "option_id": uapi.IOMMU_OPTION_HUGE_PAGES,
             "op": uapi.IOMMU_OPTION_OP_GET if value is None else uapi.IOMMU_OPTION_OP_SET,
-            "object_id": self.id,
+            "object_id": self,
             "val64": value or 0,
         }
         return int(self.context.ioctl("IOMMU_OPTION", **(given | fields)).val64)

@@ -8,7 +8,7 @@ from errno import EFAULT
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import WORKER_FDS, Program
-from pytest_iommufd.iommufd.context import DEVICE
+from pytest_iommufd.iommufd.object import DEVICE
 from pytest_iommufd.machine.process import AT_FDCWD, entry_names
 from pytest_iommufd.uapi import errno_name
 

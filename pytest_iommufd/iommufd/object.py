@@ -3,10 +3,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+from pytest_iommufd.iommufd.file import IoctlFile
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd.context import Context
+    from pytest_iommufd.uapi import Struct
+
+DEVICE = "/dev/iommu"
+
+
+class DevIommu(IoctlFile):
+    """An open /dev/iommu as its objects need it; a Context is one that makes objects."""
+
+    def destroy(self, target: SupportsIndex, **fields: Any) -> None:
+        """IOMMU_DESTROY an object."""
+        __tracebackhide__ = True
+        self.ioctl("IOMMU_DESTROY", **{"id": target.__index__(), **fields})
+
+    def test(self, op: str, target: SupportsIndex = 0, /, **fields: Any) -> Struct:
+        """IOMMU_TEST_CMD: an operation of the kernel's iommufd_test.
+
+        Args:
+            op: its name without IOMMU_TEST_OP_, in any case.
+            target: the object it is about (the struct's id).
+            fields: any field.
+        """
+        __tracebackhide__ = True
+        number = getattr(self.uapi, f"IOMMU_TEST_OP_{op.upper()}")
+        return self.ioctl("IOMMU_TEST_CMD", **{"op": number, "id": target, **fields})
 
 
 class IommufdObject:
@@ -17,7 +42,7 @@ class IommufdObject:
         id: its object id.
     """
 
-    def __init__(self, context: Context, object_id: int) -> None:
+    def __init__(self, context: DevIommu, object_id: int) -> None:
         self.context = context
         self.id = object_id
 

@@ -5,33 +5,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_iommufd.iommufd.vfiofile import VfioFile
+from pytest_iommufd.iommufd.file import IoctlFile
 
 if TYPE_CHECKING:
+    from pytest_iommufd.iommufd.object import DevIommu
     from pytest_iommufd.uapi import Struct
 
 
-class VfioContainer(VfioFile):
+class VfioContainer(IoctlFile):
     """VFIO's ioctls on an open /dev/iommu; the methods have their names without VFIO_.
 
     Args:
         context: the open file.
     """
 
-    @property
-    def fd(self) -> int:
-        """The context's own."""
-        return self.context.fd
+    def __init__(self, context: DevIommu) -> None:
+        super().__init__(context.process, context.uapi, context.fd, beside=context)
+        self.context = context
 
     def set_iommu(self, kind: int) -> None:
         """VFIO_SET_IOMMU."""
         __tracebackhide__ = True
-        self.ask("VFIO_SET_IOMMU", kind)
+        self.ioctl_pointer("VFIO_SET_IOMMU", kind)
 
     def check_extension(self, extension: int) -> int:
         """VFIO_CHECK_EXTENSION."""
         __tracebackhide__ = True
-        return self.ask("VFIO_CHECK_EXTENSION", extension)
+        return self.ioctl_pointer("VFIO_CHECK_EXTENSION", extension)
 
     def get_info(self, **fields: Any) -> Struct:
         """VFIO_IOMMU_GET_INFO."""

@@ -7,10 +7,10 @@ import os
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from pytest_iommufd.agent.protocol import Program
-from pytest_iommufd.iommufd.vfiofile import VfioFile
+from pytest_iommufd.iommufd.file import IoctlFile
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd.context import Context
+    from pytest_iommufd.iommufd.object import DevIommu
     from pytest_iommufd.machine.passthrough import Node
     from pytest_iommufd.uapi import Struct
 
@@ -19,7 +19,7 @@ _REGION = 1 << 40
 UNBOUND = -1
 
 
-class VfioDevice(VfioFile):
+class VfioDevice(IoctlFile):
     """An open /dev/vfio/devices/vfioN; the methods are its ioctls without VFIO_DEVICE_.
 
     Once it is bound it stands for its id, as any object does where a field wants one.
@@ -33,16 +33,13 @@ class VfioDevice(VfioFile):
         id: what dev_id wants; -1 before bind_iommufd().
     """
 
-    def __init__(self, context: Context, node: Node) -> None:
-        super().__init__(context)
+    def __init__(self, context: DevIommu, node: Node) -> None:
+        super().__init__(
+            context.process, context.uapi, context.process.open(node.path), beside=context
+        )
+        self.context = context
         self.node = node
         self.id = UNBOUND
-        self._fd = context.process.open(node.path)
-
-    @property
-    def fd(self) -> int:
-        """The file descriptor in the process, -1 once it is closed."""
-        return self._fd
 
     def __index__(self) -> int:
         return self.id
@@ -50,7 +47,7 @@ class VfioDevice(VfioFile):
     def __repr__(self) -> str:
         return f"<VfioDevice {self.node.address}>"
 
-    def bind_iommufd(self, context: Context | None = None, **fields: Any) -> None:
+    def bind_iommufd(self, context: DevIommu | None = None, **fields: Any) -> None:
         """VFIO_DEVICE_BIND_IOMMUFD to a context: by default the one that it was opened with."""
         __tracebackhide__ = True
         given = {"iommufd": (context or self.context).fd}
@@ -74,13 +71,7 @@ class VfioDevice(VfioFile):
     def get_hw_info(self, **fields: Any) -> Struct:
         """IOMMU_GET_HW_INFO, without a buffer for the driver's data unless one is given."""
         __tracebackhide__ = True
-        return self.context.ioctl("IOMMU_GET_HW_INFO", **({"dev_id": self.id} | fields))
-
-    def close(self) -> None:
-        """Close the file: the device is detached and unbound."""
-        if self._fd >= 0:
-            self.context.process.syscall("close", self._fd)
-            self._fd = -1
+        return self.context.ioctl("IOMMU_GET_HW_INFO", **({"dev_id": self} | fields))
 
     # ---- the device itself ----
 
@@ -96,10 +87,10 @@ class VfioDevice(VfioFile):
             OSError: it cannot be read.
         """
         program = Program()
-        at = self.context.process.arena
-        program.syscall("pread64", self._fd, at, size, region * _REGION + offset)
+        at = self.process.arena
+        program.syscall("pread64", self.fd, at, size, region * _REGION + offset)
         program.read(at, size)
-        got, content = self.context.process.run(program, during=f"reading region {region}")
+        got, content = self.process.run(program, during=f"reading region {region}")
         if got.errno or got.ret != size:
             raise OSError(got.errno, os.strerror(got.errno), self.node.path)
         return content.data
@@ -107,9 +98,9 @@ class VfioDevice(VfioFile):
     def write_region(self, region: int, offset: int, content: bytes) -> None:
         """Write to a region of a PCI device; as read_region()."""
         program = Program()
-        at = self.context.process.arena
+        at = self.process.arena
         program.write(at, content)
-        program.syscall("pwrite64", self._fd, at, len(content), region * _REGION + offset)
-        _, put = self.context.process.run(program, during=f"writing region {region}")
+        program.syscall("pwrite64", self.fd, at, len(content), region * _REGION + offset)
+        _, put = self.process.run(program, during=f"writing region {region}")
         if put.errno or put.ret != len(content):
             raise OSError(put.errno, os.strerror(put.errno), self.node.path)

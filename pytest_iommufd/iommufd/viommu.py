@@ -20,7 +20,7 @@ class Viommu(IommufdObject):
     ) -> IommufdObject:
         """IOMMU_VDEVICE_ALLOC: give a device an id of the vIOMMU's."""
         __tracebackhide__ = True
-        given: dict[str, Any] = {"viommu_id": self.id, "dev_id": device, "virt_id": virt_id}
+        given: dict[str, Any] = {"viommu_id": self, "dev_id": device, "virt_id": virt_id}
         struct = self.context.ioctl("IOMMU_VDEVICE_ALLOC", **(given | fields))
         return IommufdObject(self.context, struct.out_vdevice_id)
 
@@ -30,7 +30,7 @@ class Viommu(IommufdObject):
         """IOMMU_HW_QUEUE_ALLOC a queue in memory of the guest, of the mock driver's type."""
         __tracebackhide__ = True
         given: dict[str, Any] = {
-            "viommu_id": self.id,
+            "viommu_id": self,
             "type": self.context.uapi.IOMMU_HW_QUEUE_TYPE_SELFTEST,
             "index": index,
             "nesting_parent_iova": iova,
@@ -42,7 +42,7 @@ class Viommu(IommufdObject):
     def veventq_alloc(self, depth: int = 2, **fields: Any) -> Veventq:
         """IOMMU_VEVENTQ_ALLOC a queue of the mock driver's events."""
         __tracebackhide__ = True
-        given: dict[str, Any] = {"viommu_id": self.id, "veventq_depth": depth}
+        given: dict[str, Any] = {"viommu_id": self, "veventq_depth": depth}
         if "type" not in fields:
             given["type"] = self.context.uapi.IOMMU_VEVENTQ_TYPE_SELFTEST
         struct = self.context.ioctl("IOMMU_VEVENTQ_ALLOC", **(given | fields))

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import pytest
 from _pytest.runner import runtestprotocol
 
-from pytest_iommufd.iommufd.context import Context, InjectedFailure, Injection
+from pytest_iommufd.iommufd.context import Context
+from pytest_iommufd.iommufd.injection import InjectedFailure, Injection
 from pytest_iommufd.machine import Machine
 from pytest_iommufd.rules.expectation import EXPECTATION
 from pytest_iommufd.uapi import errno_name

@@ -3,6 +3,6 @@
 
 import pytest
 
-from pytest_iommufd.iommufd.context import Call
+from pytest_iommufd.iommufd.request import Call
 
 CALLS_KEY = pytest.StashKey[list[Call]]()

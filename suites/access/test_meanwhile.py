@@ -14,7 +14,8 @@ import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd.checks import check_refs
-from pytest_iommufd.iommufd.meanwhile import Request, meanwhile
+from pytest_iommufd.iommufd.meanwhile import meanwhile
+from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.uapi import errno_number
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.no_fail_nth("threads make the calls, not the test itsel
 def operation(access: Access, name: str, **fields: Any) -> Request:
     """Return an operation of iommufd_test on an access."""
     op = getattr(access.context.uapi, f"IOMMU_TEST_OP_{name.upper()}")
-    return "IOMMU_TEST_CMD", {"op": op, "id": access.fd, name: fields}
+    return Request("IOMMU_TEST_CMD", {"op": op, "id": access, name: fields})
 
 
 def pin(access: Access, uptr: int = 0) -> Request:
@@ -45,7 +46,7 @@ def read(access: Access) -> Request:
 def test_while_it_is_mapped(expected, mock_device, ioas, access, faulting_page):
     assert mock_device.id
     fields = {"user_va": faulting_page.address, "length": 0x1000, "iova": PLACE}
-    mapping: Request = ("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": 7} | fields)
+    mapping = Request("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": 7} | fields)
     errnos = meanwhile(ioas.context, faulting_page, mapping, pin(access), read(access))
     assert errnos == [0, *[errno_number(expected.result)] * 2]
     access.unpin(access.pin(PLACE, 0x1000, faulting_page.address))
@@ -55,10 +56,8 @@ def test_while_it_is_mapped(expected, mock_device, ioas, access, faulting_page):
 @rule("access.pin.being_unmapped")
 def test_while_it_is_unmapped(expected, ioas, buffer, access, area, faulting_page):
     other = ioas.create_access(pin=True)
-    unmapping: Request = (
-        "IOMMU_IOAS_UNMAP",
-        {"ioas_id": ioas, "iova": area, "length": buffer.size},
-    )
+    fields = {"ioas_id": ioas, "iova": area, "length": buffer.size}
+    unmapping = Request("IOMMU_IOAS_UNMAP", fields)
     stopped = pin(access, faulting_page.address)
     errnos = meanwhile(ioas.context, faulting_page, stopped, pin(other), waiting=unmapping)
     assert errnos == [EBADE, errno_number(expected.result), 0]

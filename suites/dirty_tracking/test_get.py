@@ -174,13 +174,13 @@ def test_page_size_that_is_no_power_of_two(tracked, size, bit):
 
 @rule("dirty_tracking.get.memory")
 def test_no_memory(expected, tracked):
-    with expected:
-        tracked.read(fail_nth=2)
+    with expected, tracked.hwpt.context.sending(fail_nth=2):
+        tracked.read()
 
 
 @rule("dirty_tracking.get.memory.keeps")
 def test_no_memory_loses_nothing(expected, tracked):
     tracked.mark(4)
-    with expected:
-        tracked.read(fail_nth=2)
+    with expected, tracked.hwpt.context.sending(fail_nth=2):
+        tracked.read()
     assert tracked.read() == {4}

@@ -69,7 +69,7 @@ def each(request: pytest.FixtureRequest, rung: str) -> list[tuple[str, dict[str,
 @_rungs("set")
 def test_order_of_set(expected, dirty_hwpt, each):
     for _, fields in each:
-        with expected:
+        with expected, dirty_hwpt.context.sending(tail=fields.pop("tail", b"")):
             dirty_hwpt.set_dirty_tracking(**fields)
 
 
@@ -77,7 +77,7 @@ def test_order_of_set(expected, dirty_hwpt, each):
 def test_order_of_get(expected, tracked, each):
     right = {"iova": tracked.iova, "length": PAGE, "page_size": PAGE}
     for _, fields in each:
-        with expected:
+        with expected, tracked.hwpt.context.sending(tail=fields.pop("tail", b"")):
             tracked.hwpt.get_dirty_bitmap(bitmap=tracked.bitmap, **(right | fields))
 
 

@@ -23,13 +23,14 @@ def test_size_below_the_minimum(expected, iommufd):
 
 @rule("fault_queue.size.tail_zero")
 def test_tail_of_zeroes(iommufd):
-    assert iommufd.fault_queue_alloc(tail=bytes(8)).fd >= 0
+    with iommufd.sending(tail=bytes(8)):
+        assert iommufd.fault_queue_alloc().fd >= 0
 
 
 @rule("fault_queue.size.tail_nonzero")
 def test_tail_that_is_not_zero(expected, iommufd):
-    with expected:
-        iommufd.fault_queue_alloc(tail=b"\0\0\0\1")
+    with expected, iommufd.sending(tail=b"\0\0\0\1"):
+        iommufd.fault_queue_alloc()
 
 
 @rule("fault_queue.flags")
@@ -100,8 +101,8 @@ def test_file_descriptor_of_a_failed_call_is_free(iommufd, process, unwritable):
 @rule("fault_queue.failure.memory")
 def test_no_memory(expected, iommufd):
     first = iommufd.ioas_alloc()
-    with expected:
-        iommufd.fault_queue_alloc(fail_nth=1)
+    with expected, iommufd.sending(fail_nth=1):
+        iommufd.fault_queue_alloc()
     assert iommufd.ioas_alloc().id == first.id + 1
 
 

@@ -466,5 +466,6 @@ def first_version(request: pytest.FixtureRequest, uapi: Uapi) -> Callable[[Raw],
 @pytest.fixture
 def other_objects(other_iommufd: Context, make_objects: Callable[[Context], Objects]) -> Objects:
     """Objects of another context, with ids above those of the first."""
-    other_iommufd.ioctl("IOMMU_IOAS_ALLOC", repeat=ABOVE)
+    with other_iommufd.sending(repeat=ABOVE):
+        other_iommufd.ioas_alloc()
     return make_objects(other_iommufd)

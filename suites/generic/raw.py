@@ -7,15 +7,14 @@ import functools
 import mmap
 from typing import TYPE_CHECKING
 
-from pytest_iommufd import IoctlError
 from pytest_iommufd.agent.protocol import Program
-from pytest_iommufd.iommufd.context import Call
-from pytest_iommufd.uapi import Struct, errno_name
+from pytest_iommufd.iommufd import Request
+from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pytest_iommufd.iommufd import Buffer, Context
+    from pytest_iommufd.iommufd import Buffer, Call, Context
     from pytest_iommufd.uapi import Ioctl
 
 
@@ -66,7 +65,7 @@ class Raw:
 
     def calls(
         self, contents: Iterable[bytes], *, at: int | None = None, at_end: bool = False
-    ) -> list[Answer]:
+    ) -> list[Call]:
         """Make a call with each of these bytes, all in one round trip.
 
         Args:
@@ -78,29 +77,21 @@ class Raw:
         program = Program()
         answers = []
         for content in contents:
-            where = self.context.process.arena if at is None else at
-            if at_end:
-                where = self.page.end - len(content)
-            program.write(where, content)
-            made = program.syscall("ioctl", self.context.fd, self.ioctl.number, where)
-            program.read(where, len(content))
-            struct = self.context.uapi.struct(self.ioctl.struct).load(content)
-            answers.append(Answer(Call(self.ioctl.name, struct), struct, made.index))
-        self.context.calls += [answer.call for answer in answers]
-        during = answers[0].call if len(answers) == 1 else f"calls of {self.ioctl.name}"
+            where = self.page.end - len(content) if at_end else at or self.context.process.arena
+            request = Request(self.ioctl.name, at=where, content=content)
+            answers.append(self.context.add(program, request))
+        during = answers[0] if len(answers) == 1 else f"calls of {self.ioctl.name}"
         results = self.context.process.run(program, during=during)
-        for answer in answers:
-            answer.take(results[answer.index].errno, results[answer.index + 1].data)
-        return answers
+        return [answer.take(results) for answer in answers]
 
     def call(self, content: bytes, *, at: int | None = None) -> bytes:
         """Make the call with these bytes, and return what is there afterwards.
 
         Raises:
-            RawError: it failed.
+            IoctlError: it failed.
         """
         __tracebackhide__ = True
-        return self.calls([content], at=at)[0].checked()
+        return self.context.send(Request(self.ioctl.name, at=at, content=content)).after
 
     def call_read_only(self, content: bytes) -> None:
         """Make the call with bytes in memory that cannot be written."""
@@ -111,50 +102,3 @@ class Raw:
             self.context.ioctl_pointer(self.ioctl.name, self.page.address)
         finally:
             self.page.protect(mmap.PROT_READ | mmap.PROT_WRITE)
-
-
-class Answer:
-    """What a call of raw bytes gave.
-
-    Args:
-        call: the call, for reports.
-        struct: its struct.
-        index: which op of its program it was.
-
-    Attributes:
-        errno: 0 when it succeeded.
-        after: the bytes that are there afterwards.
-    """
-
-    def __init__(self, call: Call, struct: Struct, index: int) -> None:
-        self.call = call
-        self.index = index
-        self.errno = 0
-        self.after = b""
-        self._struct = struct
-
-    def take(self, number: int, after: bytes) -> None:
-        """Take note of the errno and the bytes."""
-        self.errno = number
-        self.after = after
-        self._struct.load(after)
-        self.call.outcome = errno_name(number) if number else "OK"
-
-    def checked(self) -> bytes:
-        """Return the bytes that are there afterwards.
-
-        Raises:
-            RawError: the call failed.
-        """
-        __tracebackhide__ = True
-        if self.errno:
-            raise RawError(self.errno, self.call.ioctl, self._struct, self.after)
-        return self.after
-
-
-class RawError(IoctlError):
-    """A call of raw bytes failed; `after` is what is there afterwards."""
-
-    def __init__(self, number: int, ioctl: str, struct: Struct, after: bytes) -> None:
-        super().__init__(number, ioctl, struct)
-        self.after = after

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd import rule
-from pytest_iommufd.iommufd.context import DEVICE
+from pytest_iommufd.iommufd.object import DEVICE
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:

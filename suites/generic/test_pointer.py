@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import rule
+from pytest_iommufd import IoctlError, rule
 
 from .conftest import diverging
-from .raw import RawError, others, outcomes
+from .raw import others, outcomes
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Context
@@ -41,7 +41,7 @@ def test_struct_ends_where_nothing_can_be_read(expected, command):
     contents = (whole[:readable] for readable in (2, 4, 5, command.sizeof - 1))
     for answer in command.calls(contents, at_end=True):
         with expected:
-            answer.checked()
+            answer.check()
 
 
 @rule("generic.pointer.unaligned")
@@ -135,7 +135,7 @@ def test_garbage_in_answers(expected, answering):
 @rule("generic.failure_writes_nothing")
 def test_failure_writes_nothing(first_id_field):
     wrong = next(first_id_field.with_numbers([UNKNOWN]))
-    with pytest.raises(RawError) as caught:
+    with pytest.raises(IoctlError) as caught:
         first_id_field.valid.call(wrong)
     assert caught.value.after == wrong
 

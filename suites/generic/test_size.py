@@ -38,7 +38,7 @@ def test_size_below_the_least(expected, command, first_version):
     sizes = itertools.product({1, 4, least - 4, least - 1}, [0, 0xFF])
     for answer in command.calls(itertools.starmap(command.of_size, sizes)):
         with expected:
-            answer.checked()
+            answer.check()
 
 
 @rule("generic.size.minimum")
@@ -72,7 +72,7 @@ def test_tail_with_a_bit_set(expected, command):
         ]
     for answer in command.calls(contents):
         with expected:
-            answer.checked()
+            answer.check()
 
 
 @rule("generic.size.tail_unreadable")
@@ -82,7 +82,7 @@ def test_tail_cannot_be_read(expected, command):
     contents = (size.to_bytes(4, "little") + fields for size in sizes)
     for answer in command.calls(contents, at_end=True):
         with expected:
-            answer.checked()
+            answer.check()
 
 
 @rule("generic.size.tail_nonzero_before_unreadable")
@@ -92,4 +92,4 @@ def test_tail_with_a_bit_set_before_what_cannot_be_read(expected, command):
     contents = (size.to_bytes(4, "little") + rest for size in sizes)
     for answer in command.calls(contents, at_end=True):
         with expected:
-            answer.checked()
+            answer.check()

@@ -36,5 +36,6 @@ RUNGS = [
     ],
 )
 def test_earlier_check_is_told(expected, mock_device, first, second):
-    with expected:
-        mock_device.get_hw_info(**(WRONG[second] | WRONG[first]))
+    wrong = WRONG[second] | WRONG[first]
+    with expected, mock_device.context.sending(tail=wrong.pop("tail", b"")):
+        mock_device.get_hw_info(**wrong)

@@ -21,13 +21,14 @@ def test_size_below_the_minimum(expected, viommu, mapped, page_size):
 
 @rule("hw_queue.size.tail_zero")
 def test_tail_of_zeroes(viommu, mapped, page_size):
-    viommu.hw_queue_alloc(mapped, page_size, tail=bytes(8)).destroy()
+    with viommu.context.sending(tail=bytes(8)):
+        viommu.hw_queue_alloc(mapped, page_size).destroy()
 
 
 @rule("hw_queue.size.tail_nonzero")
 def test_tail_that_is_not_zero(expected, viommu, mapped, page_size):
-    with expected:
-        viommu.hw_queue_alloc(mapped, page_size, tail=b"\0\0\0\1")
+    with expected, viommu.context.sending(tail=b"\0\0\0\1"):
+        viommu.hw_queue_alloc(mapped, page_size)
 
 
 @rule("hw_queue.flags")
@@ -177,16 +178,16 @@ def test_id_cannot_be_told(expected, unwritable, uapi, viommu, ioas, mapped, pag
 
 @rule("hw_queue.failure.lookup")
 def test_lookup_fails(expected, viommu, mapped, page_size):
-    with expected:
-        viommu.hw_queue_alloc(mapped, page_size, fail_nth=1)
+    with expected, viommu.context.sending(fail_nth=1):
+        viommu.hw_queue_alloc(mapped, page_size)
     viommu.destroy()
 
 
 @rule("hw_queue.failure.memory")
 @pytest.mark.parametrize("nth", [2, 3, 4, 5])
 def test_no_memory(expected, viommu, ioas, mapped, page_size, nth):
-    with expected:
-        viommu.hw_queue_alloc(mapped, page_size, fail_nth=nth)
+    with expected, viommu.context.sending(fail_nth=nth):
+        viommu.hw_queue_alloc(mapped, page_size)
     assert ioas.unmap(mapped, page_size) == page_size
     viommu.destroy()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from errno import ENOENT, EOPNOTSUPP
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -76,14 +77,13 @@ def paging_takes_fault_id(ledger: Ledger, uapi: Uapi) -> bool:
 
 
 @pytest.fixture
-def after_data_uptr(uapi: Uapi) -> Callable[..., dict[str, Any]]:
-    """Gives what a program of today puts after data_uptr, also where the struct ends with that."""
+def after_data_uptr(uapi: Uapi) -> Callable[..., tuple[dict[str, Any], bytes]]:
+    """Gives what a program of today puts after data_uptr: fields, and a tail where they end."""
 
-    def make(fault_id: SupportsIndex = 0, reserved2: int = 0) -> dict[str, Any]:
+    def make(fault_id: SupportsIndex = 0, reserved2: int = 0) -> tuple[dict[str, Any], bytes]:
         if uapi.has("iommu_hwpt_alloc.fault_id"):
-            return {"fault_id": fault_id, "__reserved2": reserved2}
-        values = (fault_id.__index__(), reserved2)
-        return {"tail": b"".join(value.to_bytes(4, "little") for value in values)}
+            return {"fault_id": fault_id, "__reserved2": reserved2}, b""
+        return {}, struct.pack("<II", fault_id.__index__(), reserved2)
 
     return make
 

@@ -303,8 +303,8 @@ def test_data_is_freed_when_the_pt_id_is_not_found(expected, iommufd, mock_devic
         return next(int(line.split()[1]) for line in lines if line.startswith("SUnreclaim:"))
 
     def fail() -> None:
-        with expected:
-            iommufd.hwpt_alloc(mock_device, UNKNOWN, hwpt_type.valid(), repeat=LEAKS)
+        with expected, iommufd.sending(repeat=LEAKS):
+            iommufd.hwpt_alloc(mock_device, UNKNOWN, hwpt_type.valid())
 
     fail()
     before = unreclaimable()

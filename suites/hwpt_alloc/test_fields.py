@@ -41,8 +41,9 @@ def test_reserved_of_the_first_version(expected, iommufd, mock_device, ioas):
 @rule("hwpt_alloc.ignored.reserved2")
 @pytest.mark.parametrize("value", [1, 0xFFFF_FFFF], ids=["0x1", "0xffffffff"])
 def test_reserved2_is_not_looked_at(expected, iommufd, mock_device, ioas, after_data_uptr, value):
-    with expected:
-        iommufd.hwpt_alloc(mock_device, ioas, **after_data_uptr(reserved2=value))
+    fields, tail = after_data_uptr(reserved2=value)
+    with expected, iommufd.sending(tail=tail):
+        iommufd.hwpt_alloc(mock_device, ioas, **fields)
 
 
 @rule("hwpt_alloc.ignored.fault_id")
@@ -50,8 +51,9 @@ def test_reserved2_is_not_looked_at(expected, iommufd, mock_device, ioas, after_
 def test_fault_id_without_its_flag_is_not_looked_at(
     expected, iommufd, mock_device, ioas, after_data_uptr, value
 ):
-    with expected:
-        iommufd.hwpt_alloc(mock_device, ioas, **after_data_uptr(fault_id=value))
+    fields, tail = after_data_uptr(fault_id=value)
+    with expected, iommufd.sending(tail=tail):
+        iommufd.hwpt_alloc(mock_device, ioas, **fields)
 
 
 @rule("hwpt_alloc.ignored.data_uptr")
@@ -92,7 +94,8 @@ def test_only_out_hwpt_id_is_changed(
 @rule("hwpt_alloc.output.size_echoed")
 @pytest.mark.parametrize("extra", [0, 8, 200])
 def test_size_is_given_back(iommufd, mock_device, ioas, uapi, extra):
-    written = iommufd.ioctl("IOMMU_HWPT_ALLOC", dev_id=mock_device, pt_id=ioas, tail=bytes(extra))
+    with iommufd.sending(tail=bytes(extra)):
+        written = iommufd.ioctl("IOMMU_HWPT_ALLOC", dev_id=mock_device, pt_id=ioas)
     assert written.size == uapi.sizeof("iommu_hwpt_alloc") + extra
 
 

@@ -58,8 +58,8 @@ def test_all_flags(expected, iommufd, mock_device, ioas):
 
 @rule("hwpt_alloc.flags.unknown_before_memory")
 def test_unknown_flag_is_found_before_anything_is_made(expected, iommufd, mock_device, ioas):
-    with expected:
-        iommufd.hwpt_alloc(mock_device, ioas, flags=1 << 31, fail_nth=3)
+    with expected, iommufd.sending(fail_nth=3):
+        iommufd.hwpt_alloc(mock_device, ioas, flags=1 << 31)
 
 
 @rule("hwpt_alloc.flags.fault_id_valid")
@@ -115,8 +115,8 @@ def test_dirty_tracking_without_support_is_found_before_anything_is_made(
     expected, iommufd, no_dirty_device, ioas, uapi
 ):
     flags = uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
-    with expected:
-        iommufd.hwpt_alloc(no_dirty_device, ioas, flags=flags, fail_nth=3)
+    with expected, iommufd.sending(fail_nth=3):
+        iommufd.hwpt_alloc(no_dirty_device, ioas, flags=flags)
 
 
 @rule("hwpt_alloc.flags.parent_with_fault_id")

@@ -43,15 +43,15 @@ def lookups(fields: dict[str, Any], dialect: str) -> set[int]:
 
 @rule("hwpt_alloc.failure.device_lookup")
 def test_first_lookup_is_the_device(expected, iommufd, mock_device, target, fields):
-    with expected:
-        iommufd.hwpt_alloc(mock_device, target, fail_nth=1, **fields)
+    with expected, iommufd.sending(fail_nth=1):
+        iommufd.hwpt_alloc(mock_device, target, **fields)
     target.destroy()
 
 
 @rule("hwpt_alloc.failure.pt_lookup")
 def test_second_lookup_is_the_pt(expected, iommufd, mock_device, target, fields, lookups):
-    with expected:
-        iommufd.hwpt_alloc(mock_device, target, fail_nth=max(lookups), **fields)
+    with expected, iommufd.sending(fail_nth=max(lookups)):
+        iommufd.hwpt_alloc(mock_device, target, **fields)
     target.destroy()
 
 
@@ -60,16 +60,11 @@ def test_last_lookup_is_the_fault_queue(
     iommufd, mock_device, parent_hwpt, hwpt_type, fault_queue, uapi
 ):
     failed = []
+    fields = {"flags": uapi.IOMMU_HWPT_FAULT_ID_VALID, "fault_id": fault_queue}
     for nth in range(3, POINTS):
         try:
-            made = iommufd.hwpt_alloc(
-                mock_device,
-                parent_hwpt,
-                hwpt_type.valid(),
-                flags=uapi.IOMMU_HWPT_FAULT_ID_VALID,
-                fault_id=fault_queue,
-                fail_nth=nth,
-            )
+            with iommufd.sending(fail_nth=nth):
+                made = iommufd.hwpt_alloc(mock_device, parent_hwpt, hwpt_type.valid(), **fields)
         except IoctlError as error:
             failed.append(error.errno)
         else:
@@ -84,8 +79,8 @@ def test_last_lookup_is_the_fault_queue(
 @rule("hwpt_alloc.failure.memory_object")
 def test_no_memory_for_the_object(expected, iommufd, mock_device, target, fields, lookups):
     nth = min({1, 2, 3} - lookups)
-    with expected:
-        iommufd.hwpt_alloc(mock_device, target, fail_nth=nth, **fields)
+    with expected, iommufd.sending(fail_nth=nth):
+        iommufd.hwpt_alloc(mock_device, target, **fields)
     target.destroy()
 
 
@@ -94,7 +89,8 @@ def test_no_memory_at_any_point(iommufd, mock_device, target, fields, lookups):
     failures = 0
     for nth in set(range(1, POINTS)) - lookups:
         try:
-            iommufd.hwpt_alloc(mock_device, target, fail_nth=nth, **fields).destroy()
+            with iommufd.sending(fail_nth=nth):
+                iommufd.hwpt_alloc(mock_device, target, **fields).destroy()
         except IoctlError as error:
             assert error.errno == ENOMEM, error  # noqa: PT017 - others are successes
             failures += 1

@@ -31,7 +31,7 @@ CATALOGUE = Catalogue.load(Path(__file__).with_name(FILE))
 LADDERS = CATALOGUE.ladders
 
 # Numbers, or names of fixtures and constants. Flags of two rungs are both given. `tail`, `fail_nth`
-# and `readonly` are ioctl()'s and the page's.
+# and `readonly` tell how it is sent.
 ALL: dict[str, Mapping[str, Any]] = {
     "size": {"size": 23},
     "tail": {"tail": b"\1"},
@@ -117,14 +117,16 @@ def call(
             fields |= {name: resolve(value) for name, value in rung.items()}
             flags |= fields.pop("flags", 0)
         fields["flags"] = flags
-        if not fields.pop("readonly", False):
-            iommufd.hwpt_alloc(fields.pop("dev_id"), fields.pop("pt_id"), **fields)
-            return
         tail, nth = fields.pop("tail", b""), fields.pop("fail_nth", 0)
+        if not fields.pop("readonly", False):
+            with iommufd.sending(tail=tail, fail_nth=nth):
+                iommufd.hwpt_alloc(fields.pop("dev_id"), fields.pop("pt_id"), **fields)
+            return
         fields.setdefault("size", uapi.sizeof("iommu_hwpt_alloc") + len(tail))
         fields[type_field] = fields.pop("data_type", 0)
         at = readonly(bytes(uapi.struct("iommu_hwpt_alloc", **fields)) + tail)
-        iommufd.ioctl("IOMMU_HWPT_ALLOC", at=at, write=False, fail_nth=nth)
+        with iommufd.sending(fail_nth=nth):
+            iommufd.ioctl_pointer("IOMMU_HWPT_ALLOC", at)
 
     return make
 

@@ -85,5 +85,5 @@ def test_no_parent_is_found_before_anything_is_made(
     expected, iommufd, mock_device, hwpt_type, kind, request
 ):
     wrong = request.getfixturevalue(NO_PARENT[kind])
-    with expected:
-        iommufd.hwpt_alloc(mock_device, wrong, hwpt_type.valid(), fail_nth=3)
+    with expected, iommufd.sending(fail_nth=3):
+        iommufd.hwpt_alloc(mock_device, wrong, hwpt_type.valid())

@@ -105,26 +105,20 @@ def test_size_cuts_the_upper_half_of_data_uptr_off(
 def test_size_cuts_fault_id_off(
     expected, iommufd, mock_device, parent_hwpt, hwpt_type, fault_queue, after_data_uptr, uapi
 ):
-    flag = uapi.IOMMU_HWPT_FAULT_ID_VALID
-    with expected:
-        iommufd.hwpt_alloc(
-            mock_device,
-            parent_hwpt,
-            hwpt_type.valid(),
-            flags=flag,
-            size=40,
-            **after_data_uptr(fault_queue),
-        )
+    flag, data = uapi.IOMMU_HWPT_FAULT_ID_VALID, hwpt_type.valid()
+    fields, tail = after_data_uptr(fault_queue)
+    with expected, iommufd.sending(tail=tail):
+        iommufd.hwpt_alloc(mock_device, parent_hwpt, data, flags=flag, size=40, **fields)
 
 
 @rule("hwpt_alloc.size.cuts_reserved2")
 def test_size_ends_with_fault_id(
     expected, iommufd, mock_device, parent_hwpt, hwpt_type, fault_queue, after_data_uptr, uapi
 ):
-    flag = uapi.IOMMU_HWPT_FAULT_ID_VALID
-    data, after = hwpt_type.valid(iotlb=44), after_data_uptr(fault_queue)
-    with expected:
-        made = iommufd.hwpt_alloc(mock_device, parent_hwpt, data, flags=flag, size=44, **after)
+    flag, data = uapi.IOMMU_HWPT_FAULT_ID_VALID, hwpt_type.valid(iotlb=44)
+    fields, tail = after_data_uptr(fault_queue)
+    with expected, iommufd.sending(tail=tail):
+        made = iommufd.hwpt_alloc(mock_device, parent_hwpt, data, flags=flag, size=44, **fields)
     if expected.ok:
         made.check_iotlb(0, 44)
 
@@ -132,7 +126,8 @@ def test_size_ends_with_fault_id(
 @rule("hwpt_alloc.size.tail_zero")
 @pytest.mark.parametrize("extra", [1, 8, 4048])
 def test_tail_of_zeroes(iommufd, mock_device, ioas, extra):
-    iommufd.hwpt_alloc(mock_device, ioas, tail=bytes(extra)).destroy()
+    with iommufd.sending(tail=bytes(extra)):
+        iommufd.hwpt_alloc(mock_device, ioas).destroy()
 
 
 @rule("hwpt_alloc.size.tail_nonzero")
@@ -141,8 +136,8 @@ def test_tail_of_zeroes(iommufd, mock_device, ioas, extra):
 def test_tail_with_a_bit_set(expected, iommufd, mock_device, ioas, extra, place):
     tail = bytearray(extra)
     tail[0 if place == "first" else -1] = 0x80
-    with expected:
-        iommufd.hwpt_alloc(mock_device, ioas, tail=bytes(tail))
+    with expected, iommufd.sending(tail=bytes(tail)):
+        iommufd.hwpt_alloc(mock_device, ioas)
 
 
 @rule("hwpt_alloc.size.unreadable_fields")
@@ -174,7 +169,8 @@ def test_tail_with_a_bit_set_before_what_cannot_be_read(expected, iommufd, page_
 @rule("hwpt_alloc.size.unaligned")
 @pytest.mark.parametrize("offset", [1, 4])
 def test_struct_need_not_be_aligned(iommufd, mock_device, ioas, buffer, offset):
-    iommufd.hwpt_alloc(mock_device, ioas, at=buffer.address + offset).destroy()
+    with iommufd.sending(at=buffer.address + offset):
+        iommufd.hwpt_alloc(mock_device, ioas).destroy()
 
 
 @rule("hwpt_alloc.size.unwritable_beyond")

@@ -46,8 +46,8 @@ def test_viommu_without_data(expected, iommufd, mock_device, viommu, size):
 def test_viommu_without_data_is_found_before_anything_is_made(
     expected, iommufd, mock_device, viommu
 ):
-    with expected:
-        iommufd.hwpt_alloc(mock_device, viommu, fail_nth=3)
+    with expected, iommufd.sending(fail_nth=3):
+        iommufd.hwpt_alloc(mock_device, viommu)
 
 
 @rule("hwpt_alloc.viommu.flags")
@@ -62,8 +62,8 @@ def test_viommu_with_a_wrong_flag(expected, iommufd, mock_device, viommu, hwpt_t
 def test_viommu_with_a_wrong_flag_is_found_before_anything_is_made(
     expected, iommufd, mock_device, viommu, hwpt_type, bit
 ):
-    with expected:
-        iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), flags=1 << bit, fail_nth=3)
+    with expected, iommufd.sending(fail_nth=3):
+        iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), flags=1 << bit)
 
 
 @rule("hwpt_alloc.viommu.alloc_pasid")

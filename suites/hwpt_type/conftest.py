@@ -280,7 +280,7 @@ class Invalidator:
             "entry_num": len(entries),
         }
         if entries:
-            given["data"] = b"".join(entries)
+            given["data_uptr"] = b"".join(entries)
         return self.context.ioctl("IOMMU_HWPT_INVALIDATE", **(given | fields))
 
     def bad(self) -> tuple[bytes, str]:

@@ -37,7 +37,7 @@ def invalidate(iommufd: Context, uapi: Uapi) -> Callable[..., int]:
             "data_type": uapi.IOMMU_HWPT_INVALIDATE_DATA_SELFTEST,
             "entry_len": len(entries[0]) if entries else 8,
             "entry_num": len(entries),
-            "data": b"".join(entries),
+            "data_uptr": b"".join(entries),
         }
         return int(iommufd.ioctl("IOMMU_HWPT_INVALIDATE", **(given | fields)).entry_num)
 

@@ -42,14 +42,14 @@ def test_size_below_the_minimum(expected, invalidate, nested_hwpt):
 
 @rule("invalidate.size.tail_zero")
 def test_tail_of_zeroes(expected, invalidate, nested_hwpt):
-    with expected:
-        assert invalidate(nested_hwpt, entry(0), tail=bytes(8)) == 1
+    with expected, nested_hwpt.context.sending(tail=bytes(8)):
+        assert invalidate(nested_hwpt, entry(0)) == 1
 
 
 @rule("invalidate.size.tail_nonzero")
 def test_tail_that_is_not_zero(expected, invalidate, nested_hwpt):
-    with expected:
-        invalidate(nested_hwpt, entry(0), tail=b"\0\0\0\1")
+    with expected, nested_hwpt.context.sending(tail=b"\0\0\0\1"):
+        invalidate(nested_hwpt, entry(0))
 
 
 @rule("invalidate.reserved")
@@ -195,7 +195,7 @@ def test_count_cannot_be_written_after_an_error(expected, unwritable):
 
 @rule("invalidate.failure.lookup")
 def test_lookup_fails(expected, invalidate, target, good):
-    with expected:
-        invalidate(target, good, fail_nth=1)
+    with expected, target.context.sending(fail_nth=1):
+        invalidate(target, good)
     assert count_of(expected) == 0
     assert invalidate(target, good) == 1

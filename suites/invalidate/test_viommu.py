@@ -203,7 +203,7 @@ def test_what_is_before_an_unknown_vdev_id_is_done(expected, invalidate, viommu,
 
 @rule("invalidate.viommu.no_memory")
 def test_no_memory_for_the_array(expected, invalidate, viommu, cache):
-    with expected:
-        invalidate(viommu, ventry(0), ventry(1), fail_nth=2)
+    with expected, viommu.context.sending(fail_nth=2):
+        invalidate(viommu, ventry(0), ventry(1))
     assert count_of(expected) == 2
     cache()

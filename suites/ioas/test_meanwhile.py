@@ -10,7 +10,8 @@ import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd.checks import check_map
-from pytest_iommufd.iommufd.meanwhile import Request, meanwhile
+from pytest_iommufd.iommufd.meanwhile import meanwhile
+from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.uapi import errno_number
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def while_mapping(
 
     def make(*others: Request) -> list[int]:
         fields = {"user_va": faulting_page.address, "length": page_size, "iova": PLACE}
-        request: Request = ("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": 7} | fields)
+        request = Request("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": 7} | fields)
         mapped, *errnos = meanwhile(ioas.context, faulting_page, request, *others)
         assert mapped == 0
         check_map(mock_device.hwpt, PLACE, faulting_page.address, page_size)
@@ -45,24 +46,24 @@ def while_mapping(
 @rule("ioas.unmap.being_mapped")
 def test_unmap(expected, while_mapping, ioas):
     ranges = ({"iova": PLACE, "length": 0x1000}, {"iova": 0, "length": LAST})
-    requests = [("IOMMU_IOAS_UNMAP", {"ioas_id": ioas} | part) for part in ranges]
+    requests = [Request("IOMMU_IOAS_UNMAP", {"ioas_id": ioas} | part) for part in ranges]
     assert while_mapping(*requests) == [errno_number(expected.result)] * 2
 
 
 @rule("ioas.map.being_mapped")
 def test_map(expected, while_mapping, ioas):
     fields = {"ioas_id": ioas, "flags": 7, "length": 0x1000, "iova": PLACE}
-    assert while_mapping(("IOMMU_IOAS_MAP", fields)) == [errno_number(expected.result)]
+    assert while_mapping(Request("IOMMU_IOAS_MAP", fields)) == [errno_number(expected.result)]
 
 
 @rule("ioas.copy.being_mapped")
 def test_copy(expected, while_mapping, ioas, other_ioas):
     fields: dict[str, Any] = {"src_ioas_id": ioas, "dst_ioas_id": other_ioas, "flags": 6}
     fields |= {"src_iova": PLACE, "length": 0x1000}
-    assert while_mapping(("IOMMU_IOAS_COPY", fields)) == [errno_number(expected.result)]
+    assert while_mapping(Request("IOMMU_IOAS_COPY", fields)) == [errno_number(expected.result)]
 
 
 @rule("ioas.change_process.being_mapped")
 def test_change_process(expected, while_mapping):
     assert errno_number(expected.result) == EBUSY
-    assert while_mapping(("IOMMU_IOAS_CHANGE_PROCESS", {})) == [EBUSY]
+    assert while_mapping(Request("IOMMU_IOAS_CHANGE_PROCESS")) == [EBUSY]

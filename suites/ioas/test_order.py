@@ -147,7 +147,8 @@ def test_order(expected, request, iommufd, ioas, other_ioas, buffer, ioctl, rung
         for key, value in given.items():
             if isinstance(value, str):
                 given[key] = request.getfixturevalue(value).__index__()
-        iommufd.ioctl(f"IOMMU_IOAS_{ioctl.upper()}", **given)
+        with iommufd.sending(tail=given.pop("tail", b"")):
+            iommufd.ioctl(f"IOMMU_IOAS_{ioctl.upper()}", **given)
 
     with expected:
         call(rung)

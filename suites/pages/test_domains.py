@@ -128,12 +128,13 @@ def test_second_hwpt_that_is_refused_leaves_the_first(
     check_refs(iommufd, buffer, buffer.size, 1)
 
 
-def each_failure(call: Callable[[int], object]) -> Iterator[bool]:
+def each_failure(iommufd: Context, call: Callable[[], object]) -> Iterator[bool]:
     """Make a call with each point of it failing in turn; yields whether it failed all the same."""
     held = 0
     for nth in count(1):
         try:
-            call(nth)
+            with iommufd.sending(fail_nth=nth):
+                call()
         except IoctlError:
             held = 0
             yield True
@@ -149,7 +150,7 @@ def each_failure(call: Callable[[int], object]) -> Iterator[bool]:
 def test_map_fails_in_the_middle(hwpts, memory_limit, ioas, buffer):
     memory_limit(16)
     size = 3 * PAGE
-    for failed in each_failure(lambda nth: ioas.map(buffer, size, iova=PLACE, fail_nth=nth)):
+    for failed in each_failure(ioas.context, lambda: ioas.map(buffer, size, iova=PLACE)):
         check_refs(ioas.context, buffer, size, int(not failed))
         assert ioas.unmap_all() == (0 if failed else size)
     ioas.map(buffer, size, iova=PLACE)
@@ -163,10 +164,10 @@ def test_second_hwpt_fails_in_the_middle(iommufd, mock_device, ioas, buffer):
     for place in places:
         ioas.map(buffer, iova=place)
 
-    def make(nth: int) -> None:
-        iommufd.hwpt_alloc(mock_device, ioas, fail_nth=nth).destroy()
+    def make() -> None:
+        iommufd.hwpt_alloc(mock_device, ioas).destroy()
 
-    assert True in list(each_failure(make))
+    assert True in list(each_failure(iommufd, make))
     for place in places:
         check_map(mock_device.hwpt, place, buffer, buffer.size)
     check_refs(iommufd, buffer, buffer.size, 2)

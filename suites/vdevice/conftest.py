@@ -43,7 +43,7 @@ def known(iommufd: Context, uapi: Uapi) -> Callable[[Viommu, int], bool]:
                 data_type=uapi.IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST,
                 entry_len=len(entry),
                 entry_num=1,
-                data=entry,
+                data_uptr=entry,
             )
         except IoctlError as error:
             if error.errno == EINVAL:

@@ -24,13 +24,14 @@ def test_size_below_the_minimum(expected, viommu, mock_device):
 
 @rule("vdevice.size.tail_zero")
 def test_tail_of_zeroes(viommu, mock_device):
-    viommu.vdevice_alloc(mock_device, tail=bytes(8)).destroy()
+    with viommu.context.sending(tail=bytes(8)):
+        viommu.vdevice_alloc(mock_device).destroy()
 
 
 @rule("vdevice.size.tail_nonzero")
 def test_tail_that_is_not_zero(expected, viommu, mock_device):
-    with expected:
-        viommu.vdevice_alloc(mock_device, tail=b"\0\0\0\1")
+    with expected, viommu.context.sending(tail=b"\0\0\0\1"):
+        viommu.vdevice_alloc(mock_device)
 
 
 @rule("vdevice.viommu_id.names_nothing")
@@ -189,16 +190,16 @@ def test_device_of_a_failed_call_may_go(unwritable, viommu, other_device):
 @rule("vdevice.failure.lookup")
 @pytest.mark.parametrize("nth", [1, 2], ids=["viommu", "device"])
 def test_lookup_fails(expected, viommu, mock_device, nth):
-    with expected:
-        viommu.vdevice_alloc(mock_device, fail_nth=nth)
+    with expected, viommu.context.sending(fail_nth=nth):
+        viommu.vdevice_alloc(mock_device)
     viommu.vdevice_alloc(mock_device).destroy()
     viommu.destroy()
 
 
 @rule("vdevice.failure.memory")
 def test_no_memory(expected, viommu, mock_device, other_ioas):
-    with expected:
-        viommu.vdevice_alloc(mock_device, fail_nth=3)
+    with expected, viommu.context.sending(fail_nth=3):
+        viommu.vdevice_alloc(mock_device)
     viommu.vdevice_alloc(mock_device).destroy()
     viommu.destroy()
     other_ioas.destroy()

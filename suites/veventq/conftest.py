@@ -44,9 +44,9 @@ def attached(mock_device: MockDevice, viommu_hwpt: Hwpt, vdevice: IommufdObject)
 def happen(iommufd: Context, attached: MockDevice) -> Callable[..., None]:
     """Has a device tell of so many events: `happen(3)`, `happen(1, other_device)`."""
 
-    def trigger(number: int = 1, device: MockDevice = attached, fail_nth: int = 0) -> None:
+    def trigger(number: int = 1, device: MockDevice = attached) -> None:
         for _ in range(number):
-            iommufd.test("trigger_vevent", trigger_vevent={"dev_id": device.id}, fail_nth=fail_nth)
+            iommufd.test("trigger_vevent", trigger_vevent={"dev_id": device.id})
 
     return trigger
 

@@ -33,13 +33,14 @@ def test_size_without_the_reserved_field(viommu, size):
 
 @rule("veventq.size.tail_zero")
 def test_tail_of_zeroes(viommu):
-    assert viommu.veventq_alloc(tail=bytes(8)).fd >= 0
+    with viommu.context.sending(tail=bytes(8)):
+        assert viommu.veventq_alloc().fd >= 0
 
 
 @rule("veventq.size.tail_nonzero")
 def test_tail_that_is_not_zero(expected, viommu):
-    with expected:
-        viommu.veventq_alloc(tail=b"\0\0\0\1")
+    with expected, viommu.context.sending(tail=b"\0\0\0\1"):
+        viommu.veventq_alloc()
 
 
 @rule("veventq.flags")
@@ -198,16 +199,16 @@ def test_file_descriptor_of_a_failed_call_is_free(unwritable, iommufd, process, 
 
 @rule("veventq.failure.lookup")
 def test_lookup_fails(expected, viommu):
-    with expected:
-        viommu.veventq_alloc(fail_nth=1)
+    with expected, viommu.context.sending(fail_nth=1):
+        viommu.veventq_alloc()
     viommu.destroy()
 
 
 @rule("veventq.failure.memory")
 @pytest.mark.parametrize("nth", [2, 3])
 def test_no_memory(expected, viommu, nth):
-    with expected:
-        viommu.veventq_alloc(fail_nth=nth)
+    with expected, viommu.context.sending(fail_nth=nth):
+        viommu.veventq_alloc()
     viommu.destroy()
 
 

@@ -298,9 +298,9 @@ def test_queue_has_its_depth(viommu, iommufd, attached, depth):
 
 
 @rule("veventq.lost.no_memory")
-def test_event_without_memory_is_lost(expected, happen, events):
-    with expected:
-        happen(fail_nth=2)
+def test_event_without_memory_is_lost(expected, iommufd, happen, events):
+    with expected, iommufd.sending(fail_nth=2):
+        happen()
     assert events() == [lost(0)]
     happen()
     assert events() == [Event(1)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_iommufd.iommufd import Context, IoctlError
+from pytest_iommufd.iommufd import Context, IoctlError, Request
 from pytest_iommufd.iommufd.meanwhile import meanwhile
 from pytest_iommufd.iommufd.vfio import VfioContainer
 
@@ -112,8 +112,8 @@ def while_mapping(
     def call(iova: int, name: str, /, **fields: Any) -> None:
         __tracebackhide__ = True
         where = {"iova": iova, "user_va": faulting_page.address, "length": page_size}
-        mapping = ("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": flags, **where})
-        mapped, error = meanwhile(iommufd, faulting_page, mapping, (name, fields))
+        mapping = Request("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": flags, **where})
+        mapped, error = meanwhile(iommufd, faulting_page, mapping, Request(name, fields))
         if mapped:
             raise AssertionError("the map that was waited for failed")
         if error:

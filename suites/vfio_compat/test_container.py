@@ -43,7 +43,7 @@ def huge_pages(ioas: Ioas) -> int:
 @rule("vfio_compat.version")
 def test_api_version(iommufd, vfio):
     for argument in [0, 1, 0xFFFF_8000_0000_0000]:
-        assert vfio.ask("VFIO_GET_API_VERSION", argument) == iommufd.uapi.VFIO_API_VERSION
+        assert vfio.ioctl_pointer("VFIO_GET_API_VERSION", argument) == iommufd.uapi.VFIO_API_VERSION
 
 
 # ---- VFIO_CHECK_EXTENSION ----
@@ -157,11 +157,11 @@ def test_dirty_pages(expected, with_device):
 @rule("vfio_compat.dirty_pages_pointer")
 def test_dirty_pages_of_a_bad_pointer(expected, container):
     with expected:
-        container.ask("VFIO_IOMMU_DIRTY_PAGES", 0)
+        container.ioctl_pointer("VFIO_IOMMU_DIRTY_PAGES", 0)
 
 
 @rule("vfio_compat.other_ioctls")
 def test_ioctls_of_other_files(expected, container):
     for name in ["VFIO_GROUP_GET_STATUS", "VFIO_DEVICE_GET_INFO", "VFIO_IOMMU_ENABLE"]:
         with expected:
-            container.ask(name, container.context.process.arena)
+            container.ioctl_pointer(name, container.context.process.arena)

@@ -87,7 +87,7 @@ def test_info_without_ioas(expected, vfio):
 def test_info_at_a_bad_pointer(expected, vfio, unmapped, page_before_hole):
     for pointer in (0, unmapped, page_before_hole.address + page_before_hole.size - 8):
         with expected:
-            vfio.ask("VFIO_IOMMU_GET_INFO", pointer)
+            vfio.ioctl_pointer("VFIO_IOMMU_GET_INFO", pointer)
 
 
 @rule("vfio_compat.info.flags")
@@ -171,7 +171,7 @@ def test_info_cannot_be_written(expected, with_device, page_before_hole):
     page_before_hole.write(MINIMUM.to_bytes(4, "little"))
     page_before_hole.protect(mmap.PROT_READ, size=page_before_hole.size)
     with expected:
-        with_device.ask("VFIO_IOMMU_GET_INFO", page_before_hole.address)
+        with_device.ioctl_pointer("VFIO_IOMMU_GET_INFO", page_before_hole.address)
 
 
 @rule("vfio_compat.info.unwritable_capability")
@@ -180,4 +180,4 @@ def test_capability_cannot_be_written(expected, with_device, page_before_hole, r
     page = page_before_hole
     where = page.write(WHOLE.to_bytes(4, "little") + bytes(room - 4), page.size - room)
     with expected:
-        with_device.ask("VFIO_IOMMU_GET_INFO", where)
+        with_device.ioctl_pointer("VFIO_IOMMU_GET_INFO", where)

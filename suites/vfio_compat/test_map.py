@@ -42,8 +42,8 @@ def test_argsz_below_the_least(expected, container, start, buffer):
 
 @rule("vfio_compat.map.argsz_larger")
 def test_rest_of_argsz_is_not_looked_at(expected, container, start, buffer):
-    with expected:
-        container.map_dma(start, buffer, buffer.size, tail=b"\xff" * 8)
+    with expected, container.sending(tail=b"\xff" * 8):
+        container.map_dma(start, buffer, buffer.size)
     with expected:
         container.map_dma(start + buffer.size, buffer, buffer.size, argsz=0xFFFF_FFFF)
 
@@ -72,7 +72,7 @@ def test_map_without_ioas(expected, vfio, buffer):
 def test_map_at_a_bad_pointer(expected, vfio, unmapped, page_before_hole):
     for pointer in (0, unmapped, page_before_hole.address + page_before_hole.size - 24):
         with expected:
-            vfio.ask("VFIO_IOMMU_MAP_DMA", pointer)
+            vfio.ioctl_pointer("VFIO_IOMMU_MAP_DMA", pointer)
 
 
 @rule("vfio_compat.map.protection")

@@ -79,7 +79,7 @@ def test_unmap_without_ioas(expected, vfio):
 def test_unmap_at_a_bad_pointer(expected, vfio, unmapped, page_before_hole):
     for pointer in (0, unmapped, page_before_hole.address + page_before_hole.size - 16):
         with expected:
-            vfio.ask("VFIO_IOMMU_UNMAP_DMA", pointer)
+            vfio.ioctl_pointer("VFIO_IOMMU_UNMAP_DMA", pointer)
 
 
 @rule("vfio_compat.unmap.empty")
@@ -136,7 +136,7 @@ def test_unmap_struct_cannot_be_written(
     page_before_hole.write(bytes(struct))
     page_before_hole.protect(mmap.PROT_READ, size=page_before_hole.size)
     with expected:
-        with_device.ask("VFIO_IOMMU_UNMAP_DMA", page_before_hole.address)
+        with_device.ioctl_pointer("VFIO_IOMMU_UNMAP_DMA", page_before_hole.address)
     assert with_device.unmap_all() == 0
 
 

@@ -30,7 +30,7 @@ def unwritable_attach(
     def call(pt: Ioas) -> None:
         kind = "vfio_device_attach_iommufd_pt"
         given = uapi.struct(kind, argsz=uapi.sizeof(kind), pt_id=pt.id)
-        vfio_device.ask("VFIO_DEVICE_ATTACH_IOMMUFD_PT", readonly(bytes(given)))
+        vfio_device.ioctl_pointer("VFIO_DEVICE_ATTACH_IOMMUFD_PT", readonly(bytes(given)))
 
     return call
 
@@ -73,7 +73,7 @@ def test_unknown_flag(expected, vfio_device, ioas, flags):
 def test_unreadable_struct(expected, vfio_device, unmapped):
     for pointer in (NULL, unmapped, unmapped - 8):
         with expected:
-            vfio_device.ask("VFIO_DEVICE_ATTACH_IOMMUFD_PT", pointer)
+            vfio_device.ioctl_pointer("VFIO_DEVICE_ATTACH_IOMMUFD_PT", pointer)
 
 
 @rule("vfio_device.attach.pt_id")
@@ -245,7 +245,7 @@ def test_detach_unknown_flag(expected, attached, ioas, flags):
 def test_detach_unreadable_struct(expected, attached, unmapped):
     for pointer in (NULL, unmapped, unmapped - 4):
         with expected:
-            attached.ask("VFIO_DEVICE_DETACH_IOMMUFD_PT", pointer)
+            attached.ioctl_pointer("VFIO_DEVICE_DETACH_IOMMUFD_PT", pointer)
 
 
 @rule("vfio_device.detach.pasid")

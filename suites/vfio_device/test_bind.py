@@ -34,7 +34,7 @@ def unwritable_bind(
         kind = "vfio_device_bind_iommufd"
         fd = vfio_file.context.fd
         given = uapi.struct(kind, argsz=uapi.sizeof(kind), iommufd=fd)
-        vfio_file.ask("VFIO_DEVICE_BIND_IOMMUFD", readonly(bytes(given)))
+        vfio_file.ioctl_pointer("VFIO_DEVICE_BIND_IOMMUFD", readonly(bytes(given)))
 
     return call
 
@@ -67,15 +67,15 @@ def test_argsz_too_short(expected, vfio_file, argsz):
 @rule("vfio_device.bind.tail")
 @pytest.mark.parametrize("tail", [b"\x01", bytes(7) + b"\x80", b"\xff" * 64])
 def test_tail(expected, vfio_file, tail):
-    with expected:
-        vfio_file.bind_iommufd(tail=tail)
+    with expected, vfio_file.sending(tail=tail):
+        vfio_file.bind_iommufd()
 
 
 @rule("vfio_device.bind.tail.zero")
 @pytest.mark.parametrize("length", [1, 8, 1000])
 def test_tail_of_zeroes(expected, vfio_file, length):
-    with expected:
-        vfio_file.bind_iommufd(tail=bytes(length))
+    with expected, vfio_file.sending(tail=bytes(length)):
+        vfio_file.bind_iommufd()
 
 
 @rule("vfio_device.bind.pointer")
@@ -83,7 +83,7 @@ def test_unreadable_struct(expected, vfio_file, process, unmapped):
     process.write(unmapped - 8, struct.pack("<II", LENGTH, 0))
     for pointer in (NULL, unmapped, unmapped - 8):
         with expected:
-            vfio_file.ask("VFIO_DEVICE_BIND_IOMMUFD", pointer)
+            vfio_file.ioctl_pointer("VFIO_DEVICE_BIND_IOMMUFD", pointer)
 
 
 @rule("vfio_device.bind.flags")
@@ -199,7 +199,7 @@ def test_two_contexts(expected, vfio_device, vfio_nodes, other_iommufd):
 )
 def test_unbound_file(expected, vfio_file, name):
     with expected:
-        vfio_file.ask(f"VFIO_DEVICE_{name}")
+        vfio_file.ioctl_pointer(f"VFIO_DEVICE_{name}")
 
 
 # ---- devices that share an IOMMU group ----

@@ -31,20 +31,21 @@ def test_size_without_data(alloc, parent_hwpt):
 
 
 @rule("viommu.size.cuts_data_uptr")
-def test_size_without_the_pointer(expected, alloc, iommufd):
+def test_size_without_the_pointer(expected, alloc):
     with expected:
-        alloc(size=32, data_len=8, data_uptr=iommufd.put(bytes(8)))
+        alloc(size=32, data_len=8, data_uptr=bytes(8))
 
 
 @rule("viommu.size.tail_zero")
-def test_tail_of_zeroes(alloc):
-    alloc(tail=bytes(8)).destroy()
+def test_tail_of_zeroes(alloc, iommufd):
+    with iommufd.sending(tail=bytes(8)):
+        alloc().destroy()
 
 
 @rule("viommu.size.tail_nonzero")
-def test_tail_that_is_not_zero(expected, alloc):
-    with expected:
-        alloc(tail=b"\0\0\0\1")
+def test_tail_that_is_not_zero(expected, alloc, iommufd):
+    with expected, iommufd.sending(tail=b"\0\0\0\1"):
+        alloc()
 
 
 @rule("viommu.flags")
@@ -199,18 +200,18 @@ def test_id_of_a_failed_call_is_given_again(alloc, unmapped):
 
 
 @rule("viommu.failure.lookup")
-def test_lookup_fails(expected, alloc, parent_hwpt):
+def test_lookup_fails(expected, alloc, iommufd, parent_hwpt):
     for nth in [1, 2]:
-        with expected:
-            alloc(fail_nth=nth)
+        with expected, iommufd.sending(fail_nth=nth):
+            alloc()
     parent_hwpt.destroy()
 
 
 @rule("viommu.failure.memory")
 def test_no_memory(expected, alloc, iommufd, parent_hwpt):
     for length in [0, 24]:
-        with expected:
-            alloc(fail_nth=3, data_len=length, data_uptr=iommufd.put(bytes(24)))
+        with expected, iommufd.sending(fail_nth=3):
+            alloc(data_len=length, data_uptr=bytes(24))
     parent_hwpt.destroy()
 
 

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An open file that takes ioctls."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from pytest_iommufd.agent.protocol import Program, Ref
+from pytest_iommufd.iommufd.injection import InjectedFailure
+from pytest_iommufd.iommufd.memory import Arena
+from pytest_iommufd.iommufd.request import Call, IoctlError, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_iommufd.iommufd.injection import Injection
+    from pytest_iommufd.machine import Process
+    from pytest_iommufd.uapi import Struct, Uapi
+
+# What a size beyond a struct covers is written as zeroes, up to here.
+_MOST_ZEROES = 1 << 16
+
+
+@dataclass(frozen=True)
+class _How:
+    """How the next ioctl is made."""
+
+    tail: bytes = b""
+    at: int | None = None
+    fail_nth: int = 0
+    repeat: int = 1
+    seconds: float | None = None
+
+
+_PLAIN = _How()
+
+
+class IoctlFile:
+    """An open file of a process, and the ioctls on it.
+
+    Args:
+        process: who has it open.
+        uapi: the kernel's structs.
+        fd: the file descriptor.
+        beside: a file of the process that it shares scratch memory and list of calls with.
+
+    Attributes:
+        process, uapi, fd: the same; fd is -1 once it is closed.
+        calls: the ioctls made, for reports.
+        arena: what is left of the process's scratch memory.
+        injection: what fails in the ioctls of any such file, None for nothing.
+    """
+
+    injection: ClassVar[Injection | None] = None
+
+    def __init__(
+        self, process: Process, uapi: Uapi, fd: int, beside: IoctlFile | None = None
+    ) -> None:
+        self.process = process
+        self.uapi = uapi
+        self.fd = fd
+        self.calls: list[Call] = beside.calls if beside else []
+        self.arena: Arena = beside.arena if beside else Arena(process)
+        self._how = _PLAIN
+
+    def ioctl(self, name: str, /, **fields: Any) -> Struct:
+        """Make an ioctl with a struct of the kernel's headers, in one round trip.
+
+        Args:
+            name: "IOMMU_HWPT_ALLOC", or "hwpt_alloc".
+            fields: the struct's fields, as Request has them.
+
+        Returns:
+            The struct with what the kernel wrote.
+
+        Raises:
+            IoctlError: the call failed.
+            UapiError: no such ioctl or field, or a value that does not fit.
+        """
+        __tracebackhide__ = True
+        return cast("Struct", self.send(Request(name, fields)).argument)
+
+    def ioctl_pointer(self, name: str, pointer: int = 0) -> int:
+        """Make an ioctl with a bare pointer: null, unmapped, or what a test has put there.
+
+        Args:
+            name: as ioctl() has it.
+            pointer: that, or a number where the command takes one.
+
+        Returns:
+            What ioctl(2) returned.
+
+        Raises:
+            IoctlError: the call failed.
+        """
+        __tracebackhide__ = True
+        return self.send(Request(name, at=pointer, content=b"")).result.ret
+
+    @contextlib.contextmanager
+    def sending(
+        self,
+        *,
+        tail: bytes = b"",
+        at: int | None = None,
+        fail_nth: int = 0,
+        repeat: int = 1,
+        seconds: float | None = None,
+    ) -> Iterator[None]:
+        """Have the block's ioctl made in another way than its fields tell.
+
+        Only the first ioctl of the block is.
+
+        Args:
+            tail: bytes after the struct; its size counts them.
+            at: where the struct is written.
+            fail_nth: make the nth fault injection point in the call fail.
+            repeat: how often to call it.
+            seconds: a deadline of its own.
+
+        Raises:
+            AssertionError: the block made no ioctl on this file.
+        """
+        __tracebackhide__ = True
+        how = _How(tail, at, fail_nth, repeat, seconds)
+        self._how = how
+        try:
+            yield
+            if self._how is how and how != _PLAIN:
+                raise AssertionError(f"no ioctl was made on {self!r}")
+        finally:
+            self._how = _PLAIN
+
+    def send(self, request: Request) -> Call:
+        """Make an ioctl.
+
+        Raises:
+            IoctlError: the call failed.
+        """
+        __tracebackhide__ = True
+        how, self._how = self._how, _PLAIN
+        at = how.at if how.at is not None else request.at
+        request = replace(
+            request,
+            tail=request.tail + how.tail,
+            at=self.process.arena if at is None else at,
+        )
+        injection = self.injection if not how.fail_nth else None
+        fail_nth = injection.take() if injection else how.fail_nth
+        program = Program()
+        call = self.add(program, request, repeat=how.repeat, fail_nth=fail_nth)
+        call.take(self.process.run(program, seconds=how.seconds, during=call))
+        if injection and fail_nth:
+            injection.call = call
+            injection.fired = call.result.fail_nth_left == 0
+        try:
+            call.check()
+        except IoctlError as error:
+            if injection and injection.call is call and injection.fired:
+                raise InjectedFailure(error) from None
+            raise
+        return call
+
+    def add(
+        self,
+        program: Program,
+        request: Request,
+        *,
+        must: bool = False,
+        repeat: int = 1,
+        fail_nth: int = 0,
+    ) -> Call:
+        """Have a program make an ioctl, with memory of its own unless the request says where.
+
+        The other arguments are those of Program.syscall().
+
+        Returns:
+            The call; its take() wants the program's results.
+        """
+        ioctl = self.uapi.ioctl(request.name)
+        struct, pointers = None, {}
+        content = request.content
+        if content is None:
+            for name, value in request.fields.items():
+                if isinstance(value, bytes):
+                    pointers[name] = self.put(value, program)
+            struct = self.uapi.struct(ioctl.struct, **{**request.fields, **pointers})
+            size = struct.fields[0]  # of VFIO's structs it is argsz
+            if size not in request.fields:
+                struct[size] = struct.sizeof + len(request.tail)
+            # what a size beyond the struct covers is zero, not what an earlier call left there
+            content = bytes(struct) + request.tail
+            content += bytes(max(0, min(struct[size], _MOST_ZEROES) - len(content)))
+        elif content:
+            struct = self.uapi.struct(ioctl.struct).load(content)
+        at = request.at
+        if at is None:
+            at = self.arena.take(len(content))
+        if struct is not None:
+            program.write(at, content)
+        argument = at if struct is None else struct
+        call = Call(request, ioctl.name, argument, at, pointers, Ref(len(program)))
+        self.calls.append(call)
+        program.syscall(
+            "ioctl",
+            self.fd,
+            ioctl.number,
+            at,
+            must=must,
+            repeat=repeat,
+            fail_nth=fail_nth,
+            made_of=call,
+        )
+        if struct is not None:
+            program.read(at, len(content) if request.content else struct.sizeof)
+        return call
+
+    def put(self, content: bytes, program: Program | None = None) -> int:
+        """Put bytes into the arena, where nothing else comes, and return their address.
+
+        Args:
+            content: the bytes.
+            program: have this program write them, instead of a round trip of its own.
+        """
+        address = self.arena.take(len(content))
+        if program is None:
+            self.process.write(address, content)
+        else:
+            program.write(address, content)
+        return address
+
+    def close(self) -> None:
+        """Close the file descriptor; the kernel destroys the objects with the last one."""
+        if self.fd >= 0:
+            self.process.syscall("close", self.fd)
+            self.fd = -1
