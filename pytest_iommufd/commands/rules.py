@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
-    from pytest_iommufd.rules.catalogue import Catalogue, Rule
+    from pytest_iommufd.rules.catalogue import Catalogue
+    from pytest_iommufd.rules.model import Rule
 
 _WILD = "*?["
 
@@ -87,7 +88,7 @@ def _explained(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
     yield f"{name} ({catalogue.title})"
     yield from textwrap.wrap(rule.says, 96, initial_indent="  ", subsequent_indent="  ")
     yield "source:"
-    for source in rule.sources:
+    for source in rule.source:
         yield f"  {catalogue.credit(source)}"
         if link := catalogue.link(source):
             yield f"    {link}"

@@ -13,9 +13,9 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.machine import BootFailed, Verdict
 from pytest_iommufd.plugin.kernels import name_of, spec_of
 from pytest_iommufd.rules.calls import CALLS_KEY
-from pytest_iommufd.rules.catalogue import RuleError
 from pytest_iommufd.rules.judging import LAST_CALLS, judge
 from pytest_iommufd.rules.marker import rule_of
+from pytest_iommufd.rules.model import RuleError
 from pytest_iommufd.rules.verdicts import NO_KERNEL
 from pytest_iommufd.uapi import UapiError
 

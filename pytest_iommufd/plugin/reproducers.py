@@ -23,8 +23,9 @@ from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL, TEARDOWN, Trace
 from pytest_iommufd.reproducer.translate import Failure, translate
 from pytest_iommufd.reproducer.unfit import Unfit
-from pytest_iommufd.rules.catalogue import RuleError, beside
+from pytest_iommufd.rules.catalogue import beside
 from pytest_iommufd.rules.marker import rule_of
+from pytest_iommufd.rules.model import RuleError
 from pytest_iommufd.rules.rerun import command
 from pytest_iommufd.uapi import errno_name
 
@@ -200,7 +201,7 @@ def _header(item: pytest.Item, bench: Bench, error: BaseException | None) -> scr
         except RuleError:
             pass
         else:
-            says, sources = rule.says, [catalogue.credit(source) for source in rule.sources]
+            says, sources = rule.says, [catalogue.credit(source) for source in rule.source]
     kernel = bench.kernel
     result = "passed"
     if error is not None:

@@ -177,7 +177,7 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
         "sentence": rule.says,
         "sources": [
             {"text": catalogue.credit(source), "link": catalogue.link(source)}
-            for source in rule.sources
+            for source in rule.source
         ],
         "needs": [
             {"name": need, "meaning": catalogue.capabilities[need].meaning} for need in rule.needs

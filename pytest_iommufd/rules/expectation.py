@@ -9,13 +9,13 @@ import pytest
 
 from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.iommufd.expecting import expecting
-from pytest_iommufd.rules.catalogue import DECLARED, OK
+from pytest_iommufd.rules.model import DECLARED, OK
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pytest_iommufd.rules.catalogue import Defect
+    from pytest_iommufd.rules.model import Defect
 
 
 class Expectation:

@@ -20,8 +20,8 @@ from pytest_iommufd.rules.verdicts import Mark, Result
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_iommufd.rules.catalogue import Defect
     from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.rules.model import Defect
 
 LAST_CALLS = 12
 _PROPERTY = "iommufd_rule"

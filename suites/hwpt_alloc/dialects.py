@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd import IoctlError, Problem
 from pytest_iommufd.iommufd import Context, UserData
-from pytest_iommufd.rules.catalogue import OK
+from pytest_iommufd.rules.model import OK
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_iommufd.iommufd import Context, HwptData
-    from pytest_iommufd.rules.catalogue import Capability
     from pytest_iommufd.rules.expectation import Expectation
+    from pytest_iommufd.rules.model import Capability
     from pytest_iommufd.uapi import Uapi
 
 UNKNOWN = 9999

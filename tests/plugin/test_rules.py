@@ -313,6 +313,6 @@ def test_a_wrong_catalogue_stops_the_run(
     result = run(KNOWN, *workers)
     assert result.ret != pytest.ExitCode.OK
     assert "passed" not in result.parseoutcomes()
-    assert "rules.toml: rule 'area.holds' expects 'EFALUT', which is no errno" in (
+    assert "rules.toml: [area.holds] expects 'EFALUT', which is no errno" in (
         result.stdout.str() + result.stderr.str()
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.rules.catalogue import Catalogue, RuleError, beside
+from pytest_iommufd.rules.catalogue import Catalogue, beside
+from pytest_iommufd.rules.model import RuleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 RIGHT = """
 title = "AREA"
-[dialects.mainline]
-about = "as it is"
 [dialects.posted]
 about = "as it was posted"
 [dialects.review]
@@ -78,6 +77,12 @@ def test_each_dialect_has_its_result(load: Load) -> None:
     assert results == {"mainline": "OK", "posted": "EINVAL", "review": "EINVAL"}
 
 
+def test_mainline_and_what_many_suites_need_are_there(load: Load) -> None:
+    catalogue = load('["a.b"]\nsays = "So."\nsource = ["f.c:f"]\nexpect = "OK"\nneeds = ["viommu"]')
+    assert catalogue.rule("a.b").expected("mainline", lacking()) == "OK"
+    assert catalogue.capabilities["viommu"].ioctl == "IOMMU_VIOMMU_ALLOC"
+
+
 def test_a_kernel_may_lack_what_a_rule_needs(load: Load) -> None:
     rule = load(RIGHT + RULE).rule("area.one")
     assert rule.expected("mainline", lacking("thing")) == "absent: of no use"
@@ -97,7 +102,7 @@ def test_a_ladder_has_a_rule_for_each_rung(load: Load) -> None:
     assert second.expect == {"mainline": "E2BIG", "posted": "EFAULT", "review": "EFAULT"}
     assert third.expect["posted"].startswith("absent: ")
     assert (second.needs, third.needs) == (("asked",), ("asked", "thing"))
-    assert second.sources == ("main.c:f",)
+    assert second.source == ("main.c:f",)
 
 
 def test_a_source_is_credited(load: Load) -> None:
@@ -125,37 +130,39 @@ def test_a_folder_need_not_have_one(tmp_path: Path) -> None:
     [
         pytest.param(old, new, what, id=name)
         for name, old, new, what in [
-            ("no TOML", "[dialects.mainline]", "[dialects", ": "),
+            ("no TOML", "[dialects.posted]", "[dialects", ": "),
             ("twice", LADDER, RULE, "rule 'area.one' is there twice"),
-            ("no dialects", RIGHT, "", "no dialects"),
-            ("no errno", '"EINVAL"', '"EINVALID"', "'area.one' expects 'EINVALID', which is no"),
-            ("no errno of a rung", "first EINVAL", "first NONE", "'area.order.first' expects"),
-            ("no errno at a rung", "first EINVAL", "first", "ladder 'area.order': 'first'"),
-            ("expect", 'posted = "EINVAL"', 'posed = "EINVAL"', "'area.one' names the dialect"),
-            (
-                "defect's",
-                'dialects = ["p',
-                'dialects = ["r',
-                "'area.one' names the dialect 'rosted'",
-            ),
-            ("gives", '"crashed"', '"lost"', "'area.one' has a defect that gives 'lost'"),
-            ("no why", ', why = "for a reason"', "", "'why'"),
-            ("ladder", "posted = [", "posed = [", "'ladders.area.order' names the dialect"),
-            ("like", 'like = "posted"', 'like = "posed"', "names the dialect 'posed'"),
+            ("no table", 'title = "AREA"', "area = 1", "area = 1"),
+            ("no tables", "[dialects.posted]", "[dialects]", "dialects.about = "),
+            ("no errno", '"EINVAL"', '"EINVALID"', "[area.one] expects 'EINVALID', which is no"),
+            ("no errno of a rung", "first EINVAL", "first NONE", "[area.order.first] expects"),
+            ("no errno at a rung", "first EINVAL", "first", "[ladders.area.order]: 'first'"),
+            ("expect", 'posted = "EINVAL"', 'pasted = "EINVAL"', "[area.one] has an unknown dial"),
+            ("no text", '"absent: of no use"', "7", "[area.one] expects 7"),
+            ("defect's", 'dialects = ["p', 'dialects = ["r', "unknown dialect: 'rosted'; did you"),
+            ("gives", '"crashed"', '"lost"', "[area.one] has a defect that gives 'lost'"),
+            ("no why", ', why = "for a reason"', "", "[area.one.defects] has no 'why'"),
+            ("no defects", '[{ gives = "crashed"', '[7, { gives = "crashed"', "defects = [7, "),
+            ("ladder", "posted = [", "pasted = [", "[ladders.area.order] has an unknown dialect"),
+            ("like", 'like = "posted"', 'like = "rosted"', "unknown dialect: 'rosted'"),
             ("missing", ', posted = "EINVAL"', "", "no result for dialect 'posted'"),
-            ("without", "without thing", "without think", "the capability 'think'"),
-            ("needs", 'needs = ["asked"]', 'needs = ["think"]', "the capability 'think'"),
-            ("rung's needs", 'third = ["thing"]', 'third = ["think"]', "the capability 'think'"),
-            ("source", '"patch:g"', '"patsh:g"', "source 'patsh:g', which names nothing"),
-            ("no place", '"main.c:f", "p', '"main.c", "p', "source 'main.c', which names nothing"),
-            ("no source", '["main.c:f", "patch:g"]', "[]", "'area.one' has no source"),
-            ("unknown key", "needs = [", "neds = [", "'neds'"),
+            ("without", "without thing", "without think", "unknown capability: 'think'"),
+            ("needs", 'needs = ["asked"]', 'needs = ["think"]', "unknown capability: 'think'"),
+            ("no list", 'needs = ["asked"]', 'needs = "asked"', "[area.one]: needs = 'asked'"),
+            ("rung's needs", 'third = ["thing"]', 'third = ["think"]', "capability: 'think'"),
+            ("no needs", '{ "*" = ["asked"], third = ["thing"] }', "[]", "needs = []"),
+            ("source", '"patch:g"', '"patsh:g"', "source: 'patsh'; did you mean patch?"),
+            ("no place", '"main.c:f", "p', '"main.c", "p', "unknown source: 'main.c'"),
+            ("no source", '["main.c:f", "patch:g"]', "[]", "[area.one] has no source"),
+            ("unknown key", "needs = [", "neds = [", "key: 'neds'; did you mean needs?"),
             ("source's key", 'about = "a patch"', 'abut = "a patch"', "[sources.patch]"),
-            ("no sentence", 'says = "It holds."', "", "'area.one' has no sentence"),
-            ("no full stop", "It holds.", "It holds", "'area.one' has no sentence"),
+            ("no date", "2023-05-11", '"in May"', "[sources.patch]: on = 'in May'"),
+            ("no sentence", 'says = "It holds."', "", "[area.one] has no 'says'"),
+            ("no full stop", "It holds.", "It holds", "[area.one]: says = 'It holds'"),
             ("slug", '"area.one"', '"area one"', "'area one' is no rule's name"),
             ("capability", 'fixture = "asks"', "", "capability 'asked'"),
             ("no lack", 'lacks = "nobody answers"', "", "capability 'asked' has no 'lacks'"),
+            ("shared", "capabilities.thing", "capabilities.viommu", "'viommu' is a shared one"),
         ]
     ],
 )

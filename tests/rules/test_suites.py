@@ -70,7 +70,7 @@ def test_no_splat_is_known_by_a_path_of_its_build() -> None:
 @BY_TITLE
 def test_kernel_functions_exist(catalogue: Catalogue) -> None:
     trees = [resolve(spec).tree for spec in ("6.12", "7.3")]
-    sources = {source for rule in catalogue.rules.values() for source in rule.sources}
+    sources = {source for rule in catalogue.rules.values() for source in rule.source}
     for source in sources:
         file, _, function = source.partition(":")
         if file in catalogue.sources:
@@ -83,7 +83,7 @@ def test_kernel_functions_exist(catalogue: Catalogue) -> None:
 @BY_TITLE
 def test_places_in_series_exist(catalogue: Catalogue) -> None:
     for rule in catalogue.rules.values():
-        for source in rule.sources:
+        for source in rule.source:
             name, _, place = source.partition(":")
             if place and name in catalogue.sources:
                 folder = catalogue.sources[name].series

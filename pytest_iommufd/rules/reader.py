@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From what a rules.toml has to its objects, or to what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, fields
+from datetime import date
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.rules.marker import ABSENT, ANY, SLUG
+from pytest_iommufd.rules.model import (
+    CRASHED,
+    DECLARED,
+    MAINLINE,
+    OK,
+    VIOLATED,
+    WITHOUT,
+    Capability,
+    Defect,
+    Dialect,
+    Ladder,
+    Rule,
+    Source,
+)
+from pytest_iommufd.uapi import UnknownNameError, errno_number
+from pytest_iommufd.uapi.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+_T = TypeVar("_T")
+_TABLES = ("dialects", "sources", "capabilities", "ladders")
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "date": ("a date", lambda value: isinstance(value, date)),
+    "tuple[str, ...]": ("a list of texts", lambda value: _is_list_of(str, value)),
+    "tuple[Defect, ...]": ("a list of tables", lambda value: _is_list_of(Defect, value)),
+    "Mapping[str, list[str]]": (
+        "a table of lists",
+        lambda value: (
+            isinstance(value, dict) and all(_is_list_of(str, one) for one in value.values())
+        ),
+    ),
+    "Mapping[str, str]": ("a text, or a table of texts", lambda value: isinstance(value, dict)),
+}
+"""By the type of a field: what a file must have there, in words and as a check."""
+
+
+class Reader:
+    """Reads a file's content and checks it.
+
+    Args:
+        path: the file.
+        content: what is in it.
+        shared: capabilities that every file has.
+
+    Its attributes are those of a catalogue.
+
+    Raises:
+        Problem: it is not right.
+    """
+
+    def __init__(
+        self, path: Path, content: dict[str, Any], shared: Mapping[str, Capability]
+    ) -> None:
+        self._path = path
+        tables = {name: self._tables(name, content.pop(name, {})) for name in _TABLES}
+        self.dialects = {MAINLINE.name: MAINLINE} | self._named(Dialect, tables, "dialects")
+        for dialect in self.dialects.values():
+            if dialect.like:
+                self._among("dialect", dialect.like, self.dialects, f"dialects.{dialect.name}")
+        self.sources = self._named(Source, tables, "sources")
+        own = self._named(Capability, tables, "capabilities")
+        for name, one in own.items():
+            if name in shared:
+                self._fail(f"capability {name!r} is a shared one", "another name, or nothing")
+            if bool(one.header) + bool(one.ioctl) + bool(one.fixture) != 1:
+                self._fail(f"capability {name!r}", "one of header, ioctl and fixture")
+            if one.fixture and not one.lacks:
+                self._fail(f"capability {name!r} has no 'lacks'", "what to say if it is lacking")
+        self.capabilities = {**shared, **own}
+        self.title = str(content.pop("title", path.parent.name))
+        self.rules = {
+            slug: self._rule(slug, values) for slug, values in self._tables("", content).items()
+        }
+        self.ladders = {
+            name: self._ladder(name, values) for name, values in tables["ladders"].items()
+        }
+
+    def _fail(self, what: str, expected: str = "") -> NoReturn:
+        raise Problem(f"{self._path}: {what}", expected=expected)
+
+    def _tables(self, name: str, content: Any) -> dict[str, dict[str, Any]]:
+        made: dict[str, Any] = content if isinstance(content, dict) else {"": content}
+        for key, values in made.items():
+            if not isinstance(values, dict):
+                self._fail(f"{f'{name}.{key}'.strip('.')} = {values!r}", "a table")
+        return made
+
+    def _named(
+        self, kind: type[_T], tables: Mapping[str, dict[str, dict[str, Any]]], table: str
+    ) -> dict[str, _T]:
+        return {
+            name: self._made(kind, f"{table}.{name}", {**values, "name": name})
+            for name, values in tables[table].items()
+        }
+
+    def _made(self, kind: type[_T], where: str, values: dict[str, Any]) -> _T:
+        """Make an object of a table whose keys are its fields."""
+        known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+        for key, value in values.items():
+            self._among("key", key, known, where)
+            words, is_right = _KINDS[str(known[key].type)]
+            if not is_right(value):
+                self._fail(f"[{where}]: {key} = {value!r}", words)
+        for key, one in known.items():
+            if key not in values and one.default is MISSING is one.default_factory:
+                self._fail(f"[{where}] has no {key!r}", _KINDS[str(one.type)][0])
+        listed = {key: tuple(one) for key, one in values.items() if isinstance(one, list)}
+        return kind(**{**values, **listed})
+
+    def _among(self, kind: str, name: str, known: Iterable[str], where: str) -> None:
+        if name not in known:
+            self._fail(
+                f"[{where}] has an unknown {kind}: {name!r}{did_you_mean(name, known)}",
+                f"one of: {', '.join(known)}",
+            )
+
+    def _rule(self, slug: str, values: dict[str, Any]) -> Rule:
+        if not SLUG.fullmatch(slug.replace(f".{ANY}", ".any")):
+            self._fail(
+                f"{slug!r} is no rule's name", "letters, digits, '_', '-', with dots between"
+            )
+        made = {**values, "slug": slug}
+        if "expect" in made:
+            made["expect"] = self._expect(slug, made["expect"])
+        if _is_list_of(dict, made.get("defects")):
+            made["defects"] = [self._defect(slug, one) for one in made["defects"]]
+        rule = self._made(Rule, slug, made)
+        if not rule.says.endswith("."):
+            self._fail(f"[{slug}]: says = {rule.says!r}", "a sentence with a full stop")
+        if not rule.source:
+            self._fail(f"[{slug}] has no source", "file.c:function, or the name of a source")
+        for source in rule.source:
+            name, _, place = source.partition(":")
+            if not (place and re.fullmatch(r"[\w/-]+\.[ch]", name)):
+                self._among("source", name, self.sources, slug)
+        for need in rule.needs:
+            self._among("capability", need, self.capabilities, slug)
+        return rule
+
+    def _defect(self, slug: str, values: dict[str, Any]) -> Defect:
+        defect = self._made(Defect, f"{slug}.defects", values)
+        for dialect in defect.dialects:
+            self._among("dialect", dialect, self.dialects, slug)
+        if defect.gives not in (OK, VIOLATED, CRASHED) and not _is_errno(defect.gives):
+            self._fail(
+                f"[{slug}] has a defect that gives {defect.gives!r}",
+                f"'{OK}', an errno's name, '{VIOLATED}' or '{CRASHED}'",
+            )
+        return defect
+
+    def _expect(self, slug: str, given: Any) -> Any:
+        """Give each dialect its result."""
+        given = {"": given} if isinstance(given, str) else given
+        for key, result in given.items() if isinstance(given, dict) else [("", given)]:
+            dialect, _, capability = key.partition(WITHOUT)
+            if key:
+                self._among("dialect", dialect, self.dialects, slug)
+            if capability:
+                self._among("capability", capability, self.capabilities, slug)
+            if not _is_result(result, slug):
+                self._fail(
+                    f"[{slug}] expects {result!r}, which is no errno",
+                    f"'{OK}', an errno's name, or '{ABSENT}' and why",
+                )
+        whole = {key: result for key, result in given.items() if WITHOUT in key}
+        for name in self.dialects:
+            found = self._nearest(name, given)
+            if found not in given:
+                self._fail(f"[{slug}] has no result for dialect {name!r}")
+            whole[name] = given[found]
+        return whole
+
+    def _nearest(self, name: str, given: Mapping[str, object]) -> str:
+        """Return the nearest dialect that something is given for, "" if there is none."""
+        while name and name not in given:
+            name = self.dialects[name].like
+        return name
+
+    def _ladder(self, name: str, values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+        """Make a rule for each rung, and return the rungs by dialect."""
+        own = {one.name: values.pop(one.name) for one in fields(Ladder) if one.name in values}
+        ladder = self._made(Ladder, f"ladders.{name}", own)
+        given: dict[str, dict[str, str]] = {}
+        for dialect, rungs in values.items():
+            self._among("dialect", dialect, self.dialects, f"ladders.{name}")
+            given[dialect] = dict(self._rung(name, rung) for rung in rungs)
+        results = {one: given.get(self._nearest(one, given), {}) for one in self.dialects}
+        for rung in dict.fromkeys(rung for known in results.values() for rung in known):
+            slug = f"{name}.{rung}"
+            self.rules[slug] = self._rule(
+                slug,
+                {
+                    "says": f"Of two errors in one call {ladder.says}, {rung} is told before "
+                    "what is checked later.",
+                    "source": ladder.source,
+                    "needs": [one for key in ("*", rung) for one in ladder.needs.get(key, ())],
+                    "expect": {
+                        dialect: known.get(rung, f"{ABSENT}there is no such check")
+                        for dialect, known in results.items()
+                    },
+                },
+            )
+        return {dialect: tuple(known) for dialect, known in results.items()}
+
+    def _rung(self, ladder: str, text: str) -> tuple[str, str]:
+        name, _, result = text.partition(" ")
+        if not result:
+            self._fail(f"[ladders.{ladder}]: {text!r}", "a rung's name, a space, and its errno")
+        return name, result
+
+
+def _is_list_of(kind: type, value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, kind) for one in value)
+
+
+def _is_result(text: object, slug: str) -> bool:
+    return isinstance(text, str) and (
+        text == OK
+        or text.startswith(ABSENT)
+        or (text == DECLARED and ANY in slug)
+        or _is_errno(text)
+    )
+
+
+def _is_errno(name: str) -> bool:
+    try:
+        return errno_number(name) > 0
+    except UnknownNameError:
+        return False
