@@ -10,7 +10,7 @@ from pathlib import Path
 name = Path(sys.argv[0]).name
 args = sys.argv[1:]
 if "--version" in args and name != "gcc":
-    print(f"GNU Make, GNU tar, GNU patch: {name}")
+    print(f"GNU Make, GNU tar, GNU patch, QEMU: {name}")
     sys.exit(0)
 with Path(os.environ["FAKE_RECORD"]).open("a") as record:
     record.write(" ".join([name, *args]) + "\n")
