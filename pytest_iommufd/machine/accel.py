@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_iommufd.host.child import Child
-from pytest_iommufd.machine.qemu import Guest
+from pytest_iommufd.host.files import write_whole
+from pytest_iommufd.machine.qemu import OUTPUT, Guest, last_words
 
 DEVICE = Path("/dev/kvm")
 # With KVM a kernel prints its first line in a small fraction of this.
 _PROBE_SECONDS = 5.0
-_REASON_CHARACTERS = 60  # of what QEMU says; it goes into headers
 _SIGN_OF_LIFE = b"Linux version"
 
 
@@ -58,7 +59,8 @@ def choose(image: Path, cache: Path, wanted: str = "auto") -> Acceleration:
         reason = known.get("reason", "")
     else:
         reason = _try(image)
-        _remember(memory, {"key": key, "reason": reason})
+        with contextlib.suppress(OSError):  # it is tried again next time
+            write_whole(memory, json.dumps({"key": key, "reason": reason}))
     return Acceleration("tcg", reason) if reason else Acceleration("kvm")
 
 
@@ -78,23 +80,13 @@ def _recall(memory: Path) -> dict[str, str]:
     return known if isinstance(known, dict) else {}
 
 
-def _remember(memory: Path, answer: dict[str, str]) -> None:
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        scratch = memory.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(answer))
-        scratch.replace(memory)
-    except OSError:
-        pass  # it is tried again next time
-
-
 def _try(image: Path) -> str:
     """Start the kernel under KVM; "" when it shows life, else why not."""
     arguments = ("console=ttyS0", "panic=-1")
     guest = Guest(image, None, "kvm", memory=256, cpus=1, arguments=arguments, agent=False)
     with tempfile.TemporaryDirectory(prefix="pytest-iommufd-") as scratch:
         folder = Path(scratch)
-        with (folder / "qemu").open("wb") as output:
+        with (folder / OUTPUT).open("wb") as output:
             child = Child(guest.command(folder), output=output)
         try:
             deadline = time.monotonic() + _PROBE_SECONDS
@@ -102,9 +94,7 @@ def _try(image: Path) -> str:
                 if _SIGN_OF_LIFE in _content(folder / "console"):
                     return ""
                 if child.wait(0.02):
-                    last = _content(folder / "qemu").decode(errors="replace").strip().splitlines()
-                    said = f", saying {last[-1][:_REASON_CHARACTERS]!r}" if last else ""
-                    return f"{DEVICE} does not work: QEMU {child.status()}{said}"
+                    return f"{DEVICE} does not work: QEMU {child.status()}{last_words(folder)}"
         finally:
             child.kill()
     return f"{DEVICE} does not work: a guest hangs"

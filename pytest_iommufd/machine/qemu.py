@@ -12,6 +12,9 @@ from pytest_iommufd.machine.iommu import IOMMUS, NONE
 if TYPE_CHECKING:
     from pathlib import Path
 
+OUTPUT = "qemu"
+"""The file, in a guest's folder, for what QEMU itself prints."""
+_SAID_CHARACTERS = 100  # it goes into headers
 PORT_NAME = "pytest-iommufd"  # boot.c looks for it
 
 KERNEL_ARGUMENTS = (
@@ -90,3 +93,9 @@ class Guest:
                 *("-mon", "chardev=qmp,mode=control"),
             ]
         return command
+
+
+def last_words(folder: Path) -> str:
+    """Quote the last line that QEMU printed, for the end of a sentence; "" if there is none."""
+    said = (folder / OUTPUT).read_text(errors="replace").strip().splitlines()
+    return f", saying {said[-1][:_SAID_CHARACTERS]!r}" if said else ""

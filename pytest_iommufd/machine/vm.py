@@ -16,7 +16,7 @@ from pytest_iommufd.host.child import Child
 from pytest_iommufd.machine.autopsy import CONSOLE_TAIL_LINES
 from pytest_iommufd.machine.iommu import IOMMUS, NONE, PCI_DEVICES
 from pytest_iommufd.machine.machine import Machine
-from pytest_iommufd.machine.qemu import Guest
+from pytest_iommufd.machine.qemu import OUTPUT, Guest, last_words
 from pytest_iommufd.machine.stream import DeadlinePassedError, Stream, StreamEndedError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class VirtualMachine(Machine):
                 memory=self.memory,
                 iommu=self.iommu,
             )
-            with (self._folder / "qemu").open("wb") as output:
+            with (self._folder / OUTPUT).open("wb") as output:
                 self._qemu = Child(guest.command(self._folder), output=output)
         except BaseException:
             self._destroy()
@@ -144,11 +144,11 @@ class VirtualMachine(Machine):
 
     def exit_status(self) -> str:
         """Say how it ended, "" when it runs."""
-        if not self._qemu:
+        if not (self._qemu and self._folder):
             return ""
         self._qemu.wait(0.2)  # the stream may end a moment before QEMU
         status = self._qemu.status()
-        return f"(QEMU) {status}" if status else ""
+        return f"(QEMU) {status}{last_words(self._folder)}" if status else ""
 
     def backtrace(self) -> None:
         """Have its kernel say on the console where it is, by an NMI."""
@@ -163,7 +163,7 @@ class VirtualMachine(Machine):
         if not self._folder:
             return "\n".join(self._last_console.splitlines()[-lines:])
         text = ""
-        for name in ("qemu", "console"):
+        for name in (OUTPUT, "console"):
             path = self._folder / name
             if path.exists():
                 text += path.read_bytes().decode(errors="replace").replace("\r", "")

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.files import write_whole
 from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.iommufd.leaks import LeakError
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.machine import KernelSplat, Verdict
 from pytest_iommufd.plugin.kernels import spec_of
-from pytest_iommufd.reports import files
 from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL, TEARDOWN, Trace
 from pytest_iommufd.reproducer.translate import Failure, translate
@@ -167,7 +167,7 @@ def _write(item: pytest.Item, trace: Trace, error: BaseException | None, when: s
         except Unfit as reason:
             mark = "#" if form == "syz" else "//"
             text = f"{mark} {header.slug} has no {form} form: {reason}.\n"
-        files.write(path, text)
+        write_whole(path, text)
         written.append(path)
     return written
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.files import write_whole
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.plugin.kernels import is_worker, names
 from pytest_iommufd.reports import files, terminal
@@ -149,7 +150,7 @@ class RuleReporter:
         data = gather(self._verdicts, catalogues, kernels, run)
         for option, path in self._wanted.items():
             try:
-                files.write(path, _RENDERERS[option](data))
+                write_whole(path, _RENDERERS[option](data))
             except OSError as error:
                 self._failures.append(f"{option} {path} could not be written: {error.strerror}")
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR

@@ -85,9 +85,8 @@ def test_an_init_that_is_no_program_is_told(new_vm: Maker, tmp_path: Path) -> No
 
 def test_qemu_that_refuses_is_told_in_its_own_words(new_vm: Maker) -> None:
     vm = new_vm(acceleration=Acceleration("nonsense"))
-    with pytest.raises(BootFailed, match=r"\(QEMU\) exited with status 1") as caught:
+    with pytest.raises(BootFailed, match=r"\(QEMU\) exited with status 1, saying .*nonsense"):
         vm.wait()
-    assert "nonsense" in caught.value.console
 
 
 def test_a_check_that_fails_ends_the_boot(new_vm: Maker, gone: Callable[..., bool]) -> None:

@@ -13,6 +13,7 @@ import pytest
 import pytest_iommufd.suites
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.files import write_whole
 from pytest_iommufd.reports import files
 from pytest_iommufd.reports import html as rules_html
 from pytest_iommufd.reports import json as rules_json
@@ -210,11 +211,11 @@ def test_a_folder_that_goes_away_fails_the_run(run: Run) -> None:
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "rules.json"
     files.writable("--rules-json", file)
-    files.write(file, "one")
+    write_whole(file, "one")
     with pytest.raises(UnicodeEncodeError):
-        files.write(file, "two\udc80")
+        write_whole(file, "two\udc80")
     assert file.read_text() == "one"
-    files.write(file, "two")
+    write_whole(file, "two")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("rules.json", "two")]
     with pytest.raises(Problem, match="it is a folder"):
         files.writable("--rules-json", tmp_path)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_iommufd.kernel.cache.store import PARTIAL, write_whole
+from pytest_iommufd.host.files import write_whole
+from pytest_iommufd.kernel.cache.store import PARTIAL
 from pytest_iommufd.kernel.model import Kernel
 from pytest_iommufd.kernel.source.identity import digest
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -293,25 +294,6 @@ def gigabytes(size: int) -> str:
         Such as `1.9 GB`.
     """
     return f"{size / 1e9:.1f} GB"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is either as it was or as it shall be.
-
-    Args:
-        path: the file.
-        text: its content.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.write_text(text, "utf-8")
-        os.replace(fresh, path)  # noqa: PTH105 - its atomicity is the point
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
+from pytest_iommufd.host.files import write_whole
 from pytest_iommufd.host.run import run
-from pytest_iommufd.kernel.cache.store import PARTIAL, Cache, Estimates, write_whole
+from pytest_iommufd.kernel.cache.store import PARTIAL, Cache, Estimates
 from pytest_iommufd.kernel.source.mirrors import find_mirrors, private_sources
 
 if TYPE_CHECKING:
