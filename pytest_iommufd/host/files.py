@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that is either as it was or as it shall be; its folder is made if need be.
+    """Write a file that is either as it was or as it shall be.
 
     Args:
         path: the file.
@@ -20,7 +20,6 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         fresh.write_text(text, "utf-8")

@@ -60,6 +60,7 @@ def choose(image: Path, cache: Path, wanted: str = "auto") -> Acceleration:
     else:
         reason = _try(image)
         with contextlib.suppress(OSError):  # it is tried again next time
+            cache.mkdir(parents=True, exist_ok=True)
             write_whole(memory, json.dumps({"key": key, "reason": reason}))
     return Acceleration("tcg", reason) if reason else Acceleration("kvm")
 

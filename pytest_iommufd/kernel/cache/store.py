@@ -345,6 +345,7 @@ class Estimates:
         known = self._read()
         known[kind] = {"seconds": round(estimate.seconds, 1), "lines": estimate.lines}
         with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._path, json.dumps(known, indent=1))
 
     @contextlib.contextmanager
