@@ -10,9 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.commands import doctor, kernel, rules, shell, watch
+from pytest_iommufd.commands import doctor, kernel, parity, rules, shell, watch
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.rules import parity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -53,7 +53,7 @@ class Catalogue:
         Raises:
             Problem: it cannot be read, or is not right in itself.
         """
-        read = Reader(path, _content(path), _shared())
+        read = Reader(path, content(path), _shared())
         return cls(
             *(path, read.title, read.dialects, read.sources),
             *(read.capabilities, read.rules, read.ladders),
@@ -113,22 +113,28 @@ def beside(folder: Path) -> Catalogue | None:
 
 def shipped() -> Iterator[Catalogue]:
     """Return the catalogues of the suites that are installed."""
-    for folder in sorted(_suites().iterdir()):
+    for folder in sorted(suites().iterdir()):
         if folder.is_dir() and (catalogue := beside(folder)):
             yield catalogue
 
 
 @functools.cache
 def _shared() -> Mapping[str, Capability]:
-    path = _suites() / SHARED
-    return Reader(path, {"capabilities": _content(path)}, {}).capabilities
+    path = suites() / SHARED
+    return Reader(path, {"capabilities": content(path)}, {}).capabilities
 
 
-def _suites() -> Path:
+def suites() -> Path:
+    """Return the folder of the suites that are installed."""
     return Path(str(resources.files("pytest_iommufd.suites")))
 
 
-def _content(path: Path) -> dict[str, Any]:
+def content(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        Problem: it cannot be read.
+    """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -56,7 +56,7 @@ def judge(
     got = got or (expected if mark is Mark.HOLDS else "")
     reason = _reason(report, error) if mark is not Mark.HOLDS else ""
     if defect:
-        got, reason = got or defect.gives, reason or f"expected {expected}, got {got}"
+        got, reason = defect.gives, reason or f"expected {expected}, got {got}"
         report.outcome, report.wasxfail = "skipped", known
     elif hasattr(report, "wasxfail") and report.skipped:
         known = report.wasxfail or "xfail"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_iommufd.commands.main import main
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import resolve
 from pytest_iommufd.rules.parity import load
@@ -37,7 +38,7 @@ def results_of_the_c_selftest() -> set[str]:
 def test_each_result_of_the_c_selftest_has_its_rules() -> None:
     expected = results_of_the_c_selftest()
     assert len(expected) == 254
-    assert {entry.name for entry in load()} == expected
+    assert set(load()) == expected
 
 
 def test_a_variant_may_have_rules_of_its_own(tmp_path: Path) -> None:
@@ -46,10 +47,19 @@ def test_a_variant_may_have_rules_of_its_own(tmp_path: Path) -> None:
         '[f]\nvariants = ["a", "b"]\n'
         'tests = { one = ["hwpt_alloc.reserved"], "b.one" = ["hwpt_alloc.layout"] }\n'
     )
-    assert {entry.name: entry.rules for entry in load(path)} == {
-        "f.a.one": ("hwpt_alloc.reserved",),
-        "f.b.one": ("hwpt_alloc.layout",),
-    }
+    assert load(path) == {"f.a.one": ["hwpt_alloc.reserved"], "f.b.one": ["hwpt_alloc.layout"]}
+
+
+def test_the_command_prints_what_its_own_example_names(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["parity", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    (example,) = re.findall(r"such as '(.+?)'", words)
+    assert main(["parity", example]) == 0
+    *results, counts = capsys.readouterr().out.splitlines()
+    assert results
+    assert counts.startswith(f"{len(results)} results, ")
+    assert main(["parity", "no.such"]) == 2
 
 
 @pytest.mark.parametrize(
