@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -40,137 +39,48 @@
 	S(unshare) S(userfaultfd) S(wait4) S(write)
 
 struct worker {
-	pid_t pid;	    /* 0: this slot is free */
+	pid_t pid;	    /* 0: this slot is free; -1: a fork that has not said it yet */
 	int pidfd, to, from;
-	int theirs[2];	    /* a fork's ends, until the child has opened them */
 	uint32_t sequence;  /* of the request it works on, 0 when idle */
 	uint32_t ending;    /* sequence of the END, 0 when none */
-	int is_child;	    /* ours to reap */
 };
 
 static struct worker workers[MAX_WORKERS];
+static struct inbox requests, answers;
 static int host_in, host_out, kmsg = -1;
 
-struct fork_order {
-	uint32_t child;
-	uint32_t server;
-	uint32_t request, reply; /* fds of the server */
-};
+/* ---- what the kernel has no function of the C library for ---- */
 
-static _Noreturn void serve_worker(uint16_t id, int in, int out);
-
-/* ---- in a worker's process ---- */
-
-static void *map_arena(void)
+static int pidfd_of(pid_t pid)
 {
-	void *arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			   -1, 0);
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 
-	if (arena == MAP_FAILED)
-		_exit(72);
-	return arena;
+	if (pidfd < 0)
+		fail("pidfd_open: %s", strerror(errno));
+	return pidfd;
 }
 
-static void *worker_arena;
-
-static int announce(uint16_t id, int out, uint32_t sequence)
+static int taken(const struct worker *worker, int fd)
 {
-	struct spawned spawned = { .pid = (uint32_t)getpid(),
-				   .arena_size = ARENA_SIZE,
-				   .arena = (uint64_t)(uintptr_t)worker_arena };
-
-	return send_frame(out, FRAME_SPAWNED, id, sequence, &spawned, sizeof(spawned));
+	return (int)syscall(SYS_pidfd_getfd, worker->pidfd, fd, 0);
 }
 
-static int open_server_fd(const struct fork_order *order, uint32_t fd, int mode)
+/* By its pidfd: its number may be another process's by now. */
+static void kill_worker(const struct worker *worker)
 {
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%u/fd/%u", order->server, fd);
-	return open(path, mode);
+	if (worker->pid > 0)
+		syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
 }
 
-static void worker_fork(uint16_t id, const struct frame *head, const struct fork_order *order,
-			int in, int out)
-{
-	int child_in, child_out;
-	pid_t pid;
-
-	/* Opened here, so that a failure is told by the one who can tell it. */
-	child_in = open_server_fd(order, order->request, O_RDONLY);
-	child_out = open_server_fd(order, order->reply, O_WRONLY);
-	pid = child_in < 0 || child_out < 0 ? -1 : fork();
-	if (pid < 0) {
-		char text[128];
-		int size = snprintf(text, sizeof(text), "cannot fork this process: %s",
-				    strerror(errno));
-
-		send_frame(out, FRAME_ERROR, id, head->sequence, text, (size_t)size);
-	}
-	if (pid == 0) {
-		close(in);
-		close(out);
-		if (announce((uint16_t)order->child, child_out, head->sequence))
-			_exit(73);
-		serve_worker((uint16_t)order->child, child_in, child_out);
-	}
-	close(child_in);
-	close(child_out);
-}
-
-/* Out of the way of what a test opens, and of what closes all of that. */
-static int moved(int fd)
-{
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, WORKER_FDS);
-
-	close(fd);
-	return high;
-}
-
-static _Noreturn void serve_worker(uint16_t id, int in, int out)
-{
-	prctl(PR_SET_NAME, "worker");
-	in = moved(in);
-	out = moved(out);
-	for (;;) {
-		struct buffer answer = { 0 };
-		const char *wrong;
-		struct frame head;
-		unsigned char *text;
-
-		if (read_all(in, &head, sizeof(head)))
-			_exit(0); /* the server has gone */
-		text = malloc((size_t)head.size + 1);
-		if (!text || read_all(in, text, head.size))
-			_exit(74);
-		if (head.type == FRAME_FORK) {
-			struct fork_order order;
-
-			memcpy(&order, text, sizeof(order));
-			worker_fork(id, &head, &order, in, out);
-			free(text);
-			continue;
-		}
-		wrong = head.type == FRAME_RUN ?
-				program_run(text, head.size, &answer) :
-				program_run_parallel(text, head.size, &answer);
-		if (wrong)
-			send_frame(out, FRAME_ERROR, id, head.sequence, wrong, strlen(wrong));
-		else
-			send_frame(out, FRAME_RESULT, id, head.sequence, answer.data, answer.size);
-		free(answer.data);
-		free(text);
-	}
-}
-
-/* ---- in the server ---- */
+/* ---- to the host ---- */
 
 /* A fork that hangs in a call does not see that the stream has ended. */
 static _Noreturn void leave(int status)
 {
 	for (unsigned int i = 0; i < MAX_WORKERS; i++)
-		if (workers[i].pid > 0)
-			kill(workers[i].pid, SIGKILL);
+		kill_worker(&workers[i]);
+	if (getpid() == 1)
+		fail("the stream to the host has ended");
 	_exit(status);
 }
 
@@ -180,14 +90,14 @@ static void to_host(uint16_t type, uint16_t id, uint32_t sequence, const void *d
 		leave(0); /* nobody listens any more */
 }
 
-static void error(const struct frame *head, const char *text)
+static void error(uint16_t id, uint32_t sequence, const char *text)
 {
-	to_host(FRAME_ERROR, head->worker, head->sequence, text, strlen(text));
+	to_host(FRAME_ERROR, id, sequence, text, strlen(text));
 }
 
 static void drain_kmsg(void)
 {
-	char record[8192];
+	char record[MAX_TEXT];
 
 	while (kmsg >= 0) {
 		ssize_t size = read(kmsg, record, sizeof(record));
@@ -201,17 +111,21 @@ static void drain_kmsg(void)
 	}
 }
 
-static int open_pipes(int request[2], int reply[2])
+/* PID 1 that dies is a kernel panic, which would be taken for the kernel's own. */
+static void crashed(int number)
 {
-	if (pipe(request))
-		return -1;
-	if (pipe(reply)) {
-		close(request[0]);
-		close(request[1]);
-		return -1;
-	}
-	return 0;
+	fail("it crashed (signal %d)", number);
 }
+
+static void on_crashes(void (*handler)(int))
+{
+	static const int crashes[] = { SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV };
+
+	for (size_t i = 0; i < sizeof(crashes) / sizeof(*crashes); i++)
+		signal(crashes[i], handler);
+}
+
+/* ---- requests ---- */
 
 static void close_servers_fds(void)
 {
@@ -220,7 +134,7 @@ static void close_servers_fds(void)
 	if (kmsg >= 0)
 		close(kmsg);
 	for (unsigned int i = 0; i < MAX_WORKERS; i++) {
-		if (!workers[i].pid)
+		if (workers[i].pid <= 0)
 			continue;
 		close(workers[i].pidfd);
 		close(workers[i].to);
@@ -228,225 +142,208 @@ static void close_servers_fds(void)
 	}
 }
 
-static int pidfd_of(pid_t pid)
-{
-	return (int)syscall(SYS_pidfd_open, pid, 0);
-}
-
 static void spawn(const struct frame *head)
 {
-	struct worker *worker = &workers[head->worker];
-	int request[2], reply[2];
-	pid_t pid;
+	int end[4] = { -1, -1, -1, -1 };
+	char text[128];
+	pid_t pid = -1;
 
-	if (open_pipes(request, reply)) {
-		error(head, "cannot spawn: no pipe");
-		return;
-	}
-	pid = fork();
+	if (!pipe(end) && !pipe(end + 2))
+		pid = fork();
 	if (pid == 0) {
 		close_servers_fds();
-		close(request[1]);
-		close(reply[0]);
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(end[1]);
+		close(end[2]);
 		signal(SIGTERM, SIG_DFL);
-		worker_arena = map_arena();
-		program_catch_faults();
-		if (announce(head->worker, reply[1], head->sequence))
-			_exit(73);
-		serve_worker(head->worker, request[0], reply[1]);
+		on_crashes(SIG_DFL);
+		worker_main(head->worker, head->sequence, end[0], end[3]);
 	}
-	close(request[0]);
-	close(reply[1]);
-	if (pid < 0) {
-		close(request[1]);
-		close(reply[0]);
-		error(head, "cannot spawn: fork failed");
+	snprintf(text, sizeof(text), "cannot start a process: %s", strerror(errno));
+	if (end[0] >= 0)
+		close(end[0]);
+	if (end[3] >= 0)
+		close(end[3]);
+	if (pid > 0) {
+		workers[head->worker] = (struct worker){ .pid = pid,
+							 .pidfd = pidfd_of(pid),
+							 .to = end[1],
+							 .from = end[2],
+							 .sequence = head->sequence };
 		return;
 	}
-	*worker = (struct worker){ .pid = pid,
-				   .pidfd = pidfd_of(pid),
-				   .to = request[1],
-				   .from = reply[0],
-				   .theirs = { -1, -1 },
-				   .sequence = head->sequence,
-				   .is_child = 1 };
+	if (end[1] >= 0)
+		close(end[1]);
+	if (end[2] >= 0)
+		close(end[2]);
+	error(head->worker, head->sequence, text);
 }
 
-static void forward(struct worker *worker, const struct frame *head, const void *text)
+static void forward(struct worker *worker, const struct frame *request)
 {
-	worker->sequence = head->sequence;
+	worker->sequence = request->sequence;
 	/* A worker that has just died is reported by its pidfd. */
-	(void)send_frame(worker->to, head->type, head->worker, head->sequence, text, head->size);
+	(void)write_all(worker->to, request, sizeof(*request) + request->size);
 }
 
-static void fork_worker(const struct frame *head, uint32_t child)
+static void fork_worker(const struct frame *request)
 {
-	struct worker *parent = &workers[head->worker];
-	struct worker *worker = &workers[child];
-	int request[2], reply[2];
-	struct fork_order order;
-	struct frame relayed = *head;
+	uint32_t child;
 
-	if (open_pipes(request, reply)) {
-		error(head, "cannot fork: no pipe");
+	if (request->size == sizeof(child))
+		memcpy(&child, request + 1, sizeof(child));
+	if (request->size != sizeof(child) || child >= MAX_WORKERS || workers[child].pid) {
+		error(request->worker, request->sequence, "a fork to a worker that exists or cannot");
 		return;
 	}
-	order = (struct fork_order){ .child = child,
-				     .server = (uint32_t)getpid(),
-				     .request = (uint32_t)request[0],
-				     .reply = (uint32_t)reply[1] };
-	*worker = (struct worker){ .pid = -1, /* known when it says so */
-				   .pidfd = -1,
-				   .to = request[1],
-				   .from = reply[0],
-				   .theirs = { request[0], reply[1] },
-				   .sequence = head->sequence };
-	relayed.size = sizeof(order);
-	forward(parent, &relayed, &order);
+	workers[child] = (struct worker){
+		.pid = -1, .pidfd = -1, .to = -1, .from = -1, .sequence = request->sequence
+	};
+	forward(&workers[request->worker], request);
 }
 
-static void free_worker(struct worker *worker)
+static void serve_request(const struct frame *request)
 {
-	for (int i = 0; i < 2; i++)
-		if (worker->theirs[i] >= 0)
-			close(worker->theirs[i]);
-	if (worker->pidfd >= 0)
-		close(worker->pidfd);
-	close(worker->to);
-	close(worker->from);
-	*worker = (struct worker){ 0 };
-}
+	struct worker *worker = request->worker < MAX_WORKERS ? &workers[request->worker] : NULL;
+	const char *wrong = NULL;
 
-static void request(const struct frame *head, const unsigned char *text)
-{
-	struct worker *worker;
-	uint32_t child = 0;
-
-	if (head->worker >= MAX_WORKERS) {
-		error(head, "a worker number that is too high");
-		return;
-	}
-	worker = &workers[head->worker];
-	if (head->type < FRAME_SPAWN || head->type > FRAME_LAST_REQUEST) {
-		error(head, "a request of no known type");
-	} else if (head->sequence == 0) {
-		error(head, "a request without a sequence number");
-	} else if (head->type == FRAME_LOG) {
+	if (!worker) {
+		wrong = "a worker number that is too high";
+	} else if (request->type < FRAME_SPAWN || request->type > FRAME_LAST_REQUEST) {
+		wrong = "a request of no known type";
+	} else if (request->sequence == 0) {
+		wrong = "a request without a sequence number";
+	} else if (request->type == FRAME_LOG) {
 		drain_kmsg();
-		to_host(FRAME_LOGGED, 0, head->sequence, NULL, 0);
-	} else if (head->type == FRAME_SPAWN) {
+		to_host(FRAME_LOGGED, 0, request->sequence, NULL, 0);
+	} else if (request->type == FRAME_SPAWN) {
 		if (worker->pid)
-			error(head, "a spawn of a worker that exists");
+			wrong = "a spawn of a worker that exists";
 		else
-			spawn(head);
-	} else if (!worker->pid && head->type == FRAME_END) {
+			spawn(request);
+	} else if (!worker->pid && request->type == FRAME_END) {
 		uint32_t status = NO_STATUS;
 
 		drain_kmsg();
-		to_host(FRAME_ENDED, head->worker, head->sequence, &status, sizeof(status));
+		to_host(FRAME_ENDED, request->worker, request->sequence, &status, sizeof(status));
 	} else if (!worker->pid) {
-		error(head, "a request to a worker that does not exist");
-	} else if (head->type == FRAME_END) {
-		worker->ending = head->sequence;
-		if (worker->pid > 0)
-			kill(worker->pid, SIGKILL);
+		wrong = "a request to a worker that does not exist";
+	} else if (request->type == FRAME_END) {
+		worker->ending = request->sequence;
+		kill_worker(worker);
 	} else if (worker->sequence) {
-		error(head, "a request to a worker that is busy");
-	} else if (head->type == FRAME_FORK) {
-		if (head->size == sizeof(child))
-			memcpy(&child, text, sizeof(child));
-		if (head->size != sizeof(child) || child >= MAX_WORKERS || workers[child].pid)
-			error(head, "a fork to a worker that exists or cannot");
-		else
-			fork_worker(head, child);
+		wrong = "a request to a worker that is busy";
+	} else if (request->type == FRAME_FORK) {
+		fork_worker(request);
 	} else {
-		forward(worker, head, text);
+		forward(worker, request);
 	}
+	if (wrong)
+		error(request->worker, request->sequence, wrong);
 }
 
-/* 0, or -1 when the stream has ended. */
-static int read_request(void)
+static void read_requests(void)
 {
-	struct frame head;
-	unsigned char *text;
+	do {
+		const struct frame *request = receive(&requests, host_in);
 
-	if (read_all(host_in, &head, sizeof(head)))
-		return -1;
-	if (head.size > MAX_FRAME) {
-		error(&head, "a frame that is too large");
-		return -1; /* nothing after it can be trusted */
-	}
-	text = malloc((size_t)head.size + 1);
-	if (!text || read_all(host_in, text, head.size))
-		return -1;
-	request(&head, text);
-	free(text);
-	return 0;
+		if (!request && errno == ENOMEM)
+			fail("no memory for a request");
+		if (!request && errno == EMSGSIZE) {
+			request = (const struct frame *)requests.data;
+			error(request->worker, request->sequence, "a frame that is too large");
+			leave(0); /* nothing after it can be trusted */
+		}
+		if (!request)
+			leave(0);
+		serve_request(request);
+	} while (requests.size > requests.done);
+}
+
+/* ---- answers ---- */
+
+/* The slot of a fork that was asked for with this request and does not exist yet, or NULL. */
+static struct worker *unborn(uint32_t sequence)
+{
+	for (unsigned int i = 0; i < MAX_WORKERS; i++)
+		if (workers[i].pid < 0 && workers[i].sequence == sequence)
+			return &workers[i];
+	return NULL;
+}
+
+/* A child of ours that was forked by a worker: NULL, or why it does not serve. */
+static const char *adopt(struct worker *worker, const struct forked *forked)
+{
+	worker->pid = (pid_t)forked->spawned.pid;
+	worker->pidfd = pidfd_of(worker->pid);
+	worker->to = taken(worker, forked->to);
+	worker->from = taken(worker, forked->from);
+	worker->sequence = 0;
+	if (worker->from >= 0 && worker->to >= 0)
+		return NULL;
+	kill_worker(worker); /* which is its end, as any other's */
+	return strerror(errno);
+}
+
+/* A test may have written anywhere in its process's memory, and closed or used the pipes. */
+static int makes_sense(const struct frame *answer, uint16_t id, uint32_t sequence,
+		       const struct worker *child)
+{
+	if (!answer || answer->sequence != sequence || answers.size > answers.done)
+		return 0;
+	if (child && answer->type == FRAME_FORKED)
+		return answer->size == sizeof(struct forked);
+	return answer->worker == id && (answer->type == FRAME_SPAWNED ||
+					answer->type == FRAME_RESULT || answer->type == FRAME_ERROR);
 }
 
 static void read_answer(uint16_t id)
 {
-	struct worker *worker = &workers[id];
-	struct frame head;
-	unsigned char *text;
+	struct worker *worker = &workers[id], *child = unborn(worker->sequence);
+	const struct frame *answer;
+	const char *wrong = NULL;
+	uint32_t sequence = worker->sequence;
 
-	if (read_all(worker->from, &head, sizeof(head))) {
+	answers.size = answers.done = 0;
+	answer = receive(&answers, worker->from);
+	if (!answer && errno == ENOMEM)
+		fail("no memory for an answer");
+	if (!answer && errno != EMSGSIZE) {
 		close(worker->from);
 		worker->from = -1; /* its pidfd tells the rest */
 		return;
 	}
-	text = malloc((size_t)head.size + 1);
-	if (!text)
-		abort();
-	if (!read_all(worker->from, text, head.size)) {
-		struct worker *asked = worker;
+	worker->sequence = 0;
+	drain_kmsg(); /* what the calls printed comes before their results */
+	if (!makes_sense(answer, id, sequence, child)) {
+		kill_worker(worker);
+		wrong = "the process's answer makes no sense; it was killed";
+	} else if (child && answer->type == FRAME_FORKED) {
+		struct forked forked;
 
-		if (head.type == FRAME_SPAWNED && worker->pid < 0) {
-			struct spawned spawned;
-
-			memcpy(&spawned, text, sizeof(spawned));
-			worker->pid = (pid_t)spawned.pid;
-			worker->pidfd = pidfd_of(worker->pid);
-			for (int i = 0; i < 2; i++) {
-				close(worker->theirs[i]);
-				worker->theirs[i] = -1;
-			}
-			/* its parent was busy with the same request */
-			for (unsigned int i = 0; i < MAX_WORKERS; i++)
-				if (workers[i].sequence == head.sequence)
-					workers[i].sequence = 0;
-		} else if (head.type == FRAME_ERROR) {
-			/* a fork that failed leaves a slot that nobody will fill */
-			for (unsigned int i = 0; i < MAX_WORKERS; i++)
-				if (workers[i].pid < 0 && workers[i].sequence == head.sequence)
-					free_worker(&workers[i]);
-		}
-		asked->sequence = 0;
-		drain_kmsg(); /* what the calls printed comes before their results */
-		to_host(head.type, id, head.sequence, text, head.size);
+		memcpy(&forked, answer + 1, sizeof(forked));
+		id = (uint16_t)(child - workers);
+		wrong = adopt(child, &forked);
+		if (!wrong)
+			to_host(FRAME_SPAWNED, id, sequence, &forked.spawned, sizeof(forked.spawned));
+	} else {
+		if (child)
+			child->pid = 0; /* it was not to be */
+		if (write_all(host_out, answer, sizeof(*answer) + answer->size))
+			leave(0);
 	}
-	free(text);
+	if (wrong)
+		error(id, sequence, wrong);
 }
 
-static int is_worker(pid_t pid)
-{
-	for (unsigned int i = 0; i < MAX_WORKERS; i++)
-		if (workers[i].pid == pid)
-			return 1;
-	return 0;
-}
-
-/* PID 1 inherits forks whose parent has ended. */
+/* PID 1 inherits what tests have forked by themselves. */
 static void reap_strays(void)
 {
 	siginfo_t stray = { 0 };
 
-	if (getpid() != 1)
-		return;
 	while (!waitid(P_ALL, 0, &stray, WEXITED | WNOHANG | WNOWAIT) && stray.si_pid) {
-		if (is_worker(stray.si_pid))
-			return; /* its own burial is next, and looks again */
+		for (unsigned int i = 0; i < MAX_WORKERS; i++)
+			if (workers[i].pid == stray.si_pid)
+				return; /* its own burial is next, and looks again */
 		waitpid(stray.si_pid, NULL, 0);
 		stray.si_pid = 0;
 	}
@@ -454,22 +351,20 @@ static void reap_strays(void)
 
 static void bury(uint16_t id)
 {
-	struct worker *worker = &workers[id];
-	uint32_t status = NO_STATUS;
-	int raw;
+	struct worker *worker = &workers[id], *child = unborn(worker->sequence);
+	int status = 0;
 
-	if (worker->is_child && waitpid(worker->pid, &raw, 0) == worker->pid)
-		status = (uint32_t)raw;
+	if (child)
+		child->pid = 0; /* a fork that it did not get to */
+	waitpid(worker->pid, &status, 0);
 	drain_kmsg();
-	/* a fork that it did not get to */
-	for (unsigned int i = 0; i < MAX_WORKERS; i++)
-		if (workers[i].pid < 0 && workers[i].sequence == worker->sequence)
-			free_worker(&workers[i]);
-	if (worker->ending)
-		to_host(FRAME_ENDED, id, worker->ending, &status, sizeof(status));
-	else
-		to_host(FRAME_DIED, id, worker->sequence, &status, sizeof(status));
-	free_worker(worker);
+	to_host(worker->ending ? FRAME_ENDED : FRAME_DIED, id,
+		worker->ending ? worker->ending : worker->sequence, &status, sizeof(status));
+	close(worker->pidfd);
+	close(worker->to);
+	if (worker->from >= 0)
+		close(worker->from);
+	*worker = (struct worker){ 0 };
 	reap_strays();
 }
 
@@ -488,7 +383,7 @@ static _Noreturn void serve(void)
 			for (uint16_t i = 0; i < MAX_WORKERS; i++) {
 				int fd = deaths ? workers[i].pidfd : workers[i].from;
 
-				if (!workers[i].pid || fd < 0)
+				if (workers[i].pid <= 0 || fd < 0)
 					continue;
 				owner[count] = i;
 				entry[count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
@@ -496,14 +391,14 @@ static _Noreturn void serve(void)
 		if (poll(entry, count, -1) < 0) {
 			if (errno == EINTR)
 				continue;
-			leave(1);
+			fail("poll: %s", strerror(errno));
 		}
 		if (entry[1].revents & POLLIN)
 			drain_kmsg();
 		for (nfds_t i = 2; i < count; i++) {
 			struct worker *worker = &workers[owner[i]];
 
-			if (!entry[i].revents || !worker->pid)
+			if (!entry[i].revents || worker->pid <= 0)
 				continue;
 			if (entry[i].fd == worker->from)
 				read_answer(owner[i]);
@@ -511,52 +406,82 @@ static _Noreturn void serve(void)
 				bury(owner[i]);
 		}
 		/* A virtio port says POLLHUP while the host is not there. */
-		if ((entry[0].revents & (POLLIN | POLLERR | POLLHUP)) && read_request())
-			leave(0);
+		if (entry[0].revents & (POLLIN | POLLERR | POLLHUP))
+			read_requests();
 	}
 }
 
-static void hello(struct buffer *text)
+/* ---- the start ---- */
+
+static void want_descriptors(void)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur >= MIN_FDS)
+		return;
+	limit.rlim_cur = MIN_FDS;
+	if (limit.rlim_max < MIN_FDS)
+		limit.rlim_max = MIN_FDS;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		fail("it needs %d file descriptors and may not have them (ulimit -n %d): %s",
+		     MIN_FDS, MIN_FDS, strerror(errno));
+}
+
+static void say_hello(FILE *text)
 {
 	struct utsname name;
 
 	uname(&name);
-	say(text, "protocol=%u\nrelease=%s\nversion=%s\nmachine=%s\npid=%d\n", PROTOCOL_VERSION,
-	    name.release, name.version, name.machine, getpid());
-	say(text, "page_size=%ld\ncpus=%ld\n", sysconf(_SC_PAGESIZE),
-	    sysconf(_SC_NPROCESSORS_ONLN));
-	say(text, "kmsg=%d\n", kmsg >= 0);
-#define S(name) say(text, "nr." #name "=%d\n", SYS_##name);
+	fprintf(text, "protocol=%u\nrelease=%s\nversion=%s\nmachine=%s\npid=%d\n",
+		PROTOCOL_VERSION, name.release, name.version, name.machine, getpid());
+	fprintf(text, "page_size=%ld\ncpus=%ld\n", sysconf(_SC_PAGESIZE),
+		sysconf(_SC_NPROCESSORS_ONLN));
+	fprintf(text, "kmsg=%d\n", kmsg >= 0);
+#define S(name) fprintf(text, "nr." #name "=%d\n", SYS_##name);
 	SYSCALLS(S)
 #undef S
 	for (size_t i = 0; i < agent_layout_entries; i++)
-		say(text, "layout.%s=%lu\n", agent_layout[i].name, agent_layout[i].value);
+		fprintf(text, "layout.%s=%lu\n", agent_layout[i].name, agent_layout[i].value);
 }
 
 int main(int argc, char **argv)
 {
-	struct buffer text = { 0 };
+	struct frame head = { .type = FRAME_HELLO };
+	char *text = NULL;
+	size_t size = 0;
+	FILE *hello = open_memstream(&text, &size);
 
+	if (getpid() != 1 && (argc != 2 || strcmp(argv[1], "--stdio"))) {
+		fprintf(stderr, "usage: agent --stdio, or as PID 1 of a guest\n");
+		return 2;
+	}
 	signal(SIGPIPE, SIG_IGN);
+	on_crashes(crashed);
+	want_descriptors();
+	if (!hello)
+		fail("no memory");
+	fwrite(&head, sizeof(head), 1, hello);
 	if (getpid() == 1) {
-		host_in = boot(&text);
+		host_in = boot(hello);
 		host_out = host_in;
-	} else if (argc == 2 && !strcmp(argv[1], "--stdio")) {
+	} else {
 		signal(SIGTERM, leave);
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		host_in = dup(0);
 		host_out = dup(1);
 		/* nothing that a library prints may get into the stream */
 		dup2(2, 1);
-	} else {
-		fprintf(stderr, "usage: agent --stdio, or as PID 1 of a guest\n");
-		return 2;
 	}
 	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (kmsg >= 0 && getpid() != 1)
 		lseek(kmsg, 0, SEEK_END);
-	hello(&text);
-	to_host(FRAME_HELLO, 0, 0, text.data, text.size);
-	free(text.data);
+	say_hello(hello);
+	if (fclose(hello))
+		fail("no memory");
+	((struct frame *)text)->size = (uint32_t)(size - sizeof(head));
+	if (write_all(host_out, text, size))
+		leave(0);
+	free(text);
 	serve();
 }

@@ -10,14 +10,18 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/resource.h>
 
 #define PROTOCOL_VERSION 1
-#define MAX_FRAME (16u << 20) /* one program, or one answer */
+#define MAX_FRAME (16u << 20) /* one request, or one answer */
+#define MAX_TEXT 8192u /* of send_frame(), such as a record of the kernel log */
 #define MAX_OPS 65536u
 #define MAX_REPEAT 1000000u
 #define MAX_THREADS 64u
 #define MAX_WORKERS 256u
 #define WORKER_FDS 1000 /* a worker's own descriptors are from here on */
+#define MIN_FDS 1024 /* what that needs; the server has three for each worker */
 #define ARENA_SIZE (1u << 20) /* scratch memory of each worker, for structs */
 
 struct frame {
@@ -55,6 +59,17 @@ struct spawned {
 	uint64_t arena;
 };
 
+/*
+ * From a fork to the server, by its parent's pipe. The server takes its ends
+ * of the fork's own pipes, which are these descriptors in the fork.
+ */
+#define FRAME_FORKED 128
+
+struct forked {
+	struct spawned spawned;
+	int32_t to, from;
+};
+
 /* A program: u32 count, u32 zero, then count times this and its arguments. */
 struct op {
 	uint8_t kind;  /* enum op_kind */
@@ -89,28 +104,39 @@ struct result {
 	uint64_t ns;	/* spent in the (first) call */
 };
 
-/* program.c */
-struct buffer {
-	unsigned char *data;
-	size_t size;
-	size_t room;
+/* What the agent does not or cannot do; without .what, it did. */
+struct refusal {
+	const char *what;
+	int why; /* errno, or 0 */
 };
 
-/* Runs a program and appends its results. NULL, or what is wrong with it. */
-const char *program_run(const unsigned char *text, size_t size, struct buffer *out);
-const char *program_run_parallel(const unsigned char *text, size_t size, struct buffer *out);
+/* program.c: runs the program or programs of a request. The answer is the caller's to free. */
+struct refusal program_answer(const struct frame *request, struct frame **answer);
 void program_catch_faults(void);
-void buffer_append(struct buffer *buffer, const void *data, size_t size);
 
-/* boot.c: what PID 1 does before it can serve. Returns the stream's fd. */
-int boot(struct buffer *hello);
+/* worker.c: what the process of a SPAWN does with its pipes. */
+_Noreturn void worker_main(uint16_t id, uint32_t sequence, int in, int out);
+
+/* boot.c: what PID 1 does before it can serve. Returns the stream's descriptor. */
+int boot(FILE *hello);
 
 /* io.c */
-int read_all(int fd, void *data, size_t size);
+struct inbox {
+	unsigned char *data; /* the frame last received, then what came with it */
+	size_t size, room, done;
+};
+
+/* The next frame, its payload behind it. NULL: the stream has ended, EMSGSIZE or ENOMEM. */
+const struct frame *receive(struct inbox *inbox, int fd);
 int write_all(int fd, const void *data, size_t size);
 int send_frame(int fd, uint16_t type, uint16_t worker, uint32_t sequence, const void *data,
 	       size_t size);
-void say(struct buffer *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Moves a descriptor out of the way of what a test opens, and of what closes all of that. */
+int moved(int fd);
+/* Lets this process have more than its test may; setrlimit() the limit before afterwards. */
+struct rlimit more_fds(void);
+/* The harness cannot go on: ends the agent, and as PID 1 the guest. */
+_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* layout.c, generated from the headers of the kernel under test */
 struct layout_entry {

@@ -25,7 +25,7 @@ static const struct {
 	{ "debugfs", "/sys/kernel/debug" }, { "tmpfs", "/tmp" },
 };
 
-static void mount_all(struct buffer *text)
+static void mount_all(FILE *text)
 {
 	for (size_t i = 0; i < sizeof(file_systems) / sizeof(*file_systems); i++) {
 		const char *type = file_systems[i].type, *where = file_systems[i].where;
@@ -33,12 +33,12 @@ static void mount_all(struct buffer *text)
 		mkdir(where, 0755);
 		/* a kernel may have mounted devtmpfs itself: EBUSY */
 		if (mount(type, where, type, 0, NULL) && errno != EBUSY)
-			say(text, "mount.%s=%s\n", type, strerror(errno));
+			fprintf(text, "mount.%s=%s\n", type, strerror(errno));
 	}
 }
 
 /* In the order of their names, which the host gives: 00-iova_bitmap.ko, ... */
-static void load_modules(struct buffer *text)
+static void load_modules(FILE *text)
 {
 	struct dirent **names;
 	int count = scandir("/modules", &names, NULL, alphasort);
@@ -52,7 +52,7 @@ static void load_modules(struct buffer *text)
 		snprintf(path, sizeof(path), "/modules/%s", names[i]->d_name);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
-			say(text, "module.%s=%s\n", names[i]->d_name, strerror(errno));
+			fprintf(text, "module.%s=%s\n", names[i]->d_name, strerror(errno));
 		close(fd);
 	}
 }
@@ -121,7 +121,7 @@ static int find_port(void)
 			if (!is_ours(entry->d_name))
 				continue;
 			snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
-			fd = open(path, O_RDWR | O_CLOEXEC);
+			fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 			if (fd >= 0) {
 				closedir(ports);
 				return fd;
@@ -148,7 +148,7 @@ static void stay_on_one_cpu(void)
 	sched_setaffinity(0, sizeof(first), &first);
 }
 
-int boot(struct buffer *text)
+int boot(FILE *text)
 {
 	int fd;
 
@@ -157,10 +157,8 @@ int boot(struct buffer *text)
 	load_modules(text);
 	prepare_fault_injection();
 	fd = find_port();
-	if (fd < 0) {
-		fprintf(stderr, "agent: no virtio port named " PORT_NAME
-				" (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE)\n");
-		exit(1);
-	}
+	if (fd < 0)
+		fail("no virtio port named " PORT_NAME
+		     " (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE)");
 	return fd;
 }

@@ -1,44 +1,75 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Whole reads, whole writes, frames, and a growing buffer. */
+/* Frames, descriptors, and the end of an agent that cannot go on. */
+#define _GNU_SOURCE
 #include "agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/reboot.h>
+#include <termios.h>
 #include <unistd.h>
 
-/* A virtio port reads 0 or EAGAIN while the host's side is not connected. */
-static int wait_for(int fd, short events)
+#define FIRST_ROOM 4096u
+
+/* A virtio port says EAGAIN while the host's side is not connected, or takes no more. */
+static int go_on(int fd, short events)
 {
 	struct pollfd entry = { .fd = fd, .events = events };
 
-	return poll(&entry, 1, -1) < 0 && errno != EINTR ? -1 : 0;
+	return errno == EINTR ||
+	       (errno == EAGAIN && (poll(&entry, 1, -1) >= 0 || errno == EINTR));
 }
 
-/* 0, or -1 at the end of the stream. */
-int read_all(int fd, void *data, size_t size)
+static size_t frame_end(const struct inbox *inbox)
 {
-	unsigned char *at = data;
+	struct frame head = { 0 };
 
-	while (size) {
-		ssize_t got = read(fd, at, size);
+	if (inbox->size >= sizeof(head))
+		memcpy(&head, inbox->data, sizeof(head));
+	return sizeof(head) + head.size;
+}
 
+const struct frame *receive(struct inbox *inbox, int fd)
+{
+	inbox->size -= inbox->done;
+	if (inbox->size)
+		memmove(inbox->data, inbox->data + inbox->done, inbox->size);
+	inbox->done = 0;
+	for (;;) {
+		size_t end = frame_end(inbox);
+		ssize_t got;
+
+		if (end > sizeof(struct frame) + MAX_FRAME) {
+			errno = EMSGSIZE;
+			return NULL;
+		}
+		if (inbox->size >= end) {
+			inbox->done = end;
+			return (const struct frame *)inbox->data;
+		}
+		if (inbox->room < end || !inbox->room) {
+			size_t room = end > FIRST_ROOM ? end : FIRST_ROOM;
+			unsigned char *grown = realloc(inbox->data, room);
+
+			if (!grown)
+				return NULL;
+			inbox->data = grown;
+			inbox->room = room;
+		}
+		got = read(fd, inbox->data + inbox->size, inbox->room - inbox->size);
 		if (got > 0) {
-			at += got;
-			size -= (size_t)got;
+			inbox->size += (size_t)got;
 		} else if (got == 0) {
-			return -1;
-		} else if (errno == EAGAIN) {
-			if (wait_for(fd, POLLIN))
-				return -1;
-		} else if (errno != EINTR) {
-			return -1;
+			errno = 0;
+			return NULL;
+		} else if (!go_on(fd, POLLIN)) {
+			return NULL;
 		}
 	}
-	return 0;
 }
 
 int write_all(int fd, const void *data, size_t size)
@@ -51,61 +82,70 @@ int write_all(int fd, const void *data, size_t size)
 		if (put >= 0) {
 			at += put;
 			size -= (size_t)put;
-		} else if (errno == EAGAIN) {
-			if (wait_for(fd, POLLOUT))
-				return -1;
-		} else if (errno != EINTR) {
+		} else if (!go_on(fd, POLLOUT)) {
 			return -1;
 		}
 	}
 	return 0;
 }
 
-void buffer_append(struct buffer *buffer, const void *data, size_t size)
-{
-	if (buffer->size + size > buffer->room) {
-		size_t room = (buffer->size + size) * 2 + 4096;
-		unsigned char *grown = realloc(buffer->data, room);
-
-		if (!grown)
-			abort();
-		buffer->data = grown;
-		buffer->room = room;
-	}
-	if (size)
-		memcpy(buffer->data + buffer->size, data, size);
-	buffer->size += size;
-}
-
-/* One write, so that frames of two senders never mix. */
+/* In one write, so that a port passes it on whole. */
 int send_frame(int fd, uint16_t type, uint16_t worker, uint32_t sequence, const void *data,
 	       size_t size)
 {
-	struct frame head = {
+	struct {
+		struct frame head;
+		unsigned char data[MAX_TEXT];
+	} whole;
+
+	if (size > sizeof(whole.data))
+		size = sizeof(whole.data);
+	whole.head = (struct frame){
 		.size = (uint32_t)size, .type = type, .worker = worker, .sequence = sequence
 	};
-	struct buffer whole = { 0 };
-	int failed;
-
-	buffer_append(&whole, &head, sizeof(head));
-	buffer_append(&whole, data, size);
-	failed = write_all(fd, whole.data, whole.size);
-	free(whole.data);
-	return failed;
+	if (size)
+		memcpy(whole.data, data, size);
+	return write_all(fd, &whole, sizeof(whole.head) + size);
 }
 
-void say(struct buffer *text, const char *format, ...)
+int moved(int fd)
 {
-	char line[512];
-	va_list args;
-	int size;
+	int high, wrong;
 
+	if (fd < 0)
+		return fd;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, WORKER_FDS);
+	wrong = errno;
+	close(fd);
+	errno = wrong;
+	return high;
+}
+
+struct rlimit more_fds(void)
+{
+	struct rlimit before, more;
+
+	getrlimit(RLIMIT_NOFILE, &before);
+	more = before;
+	more.rlim_cur = more.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &more);
+	return before;
+}
+
+void fail(const char *format, ...)
+{
+	va_list args;
+
+	/* the host looks for these words on the console, for the port may be what failed */
+	dprintf(2, "\npytest-iommufd agent failed: ");
 	va_start(args, format);
-	size = vsnprintf(line, sizeof(line), format, args);
+	vdprintf(2, format, args);
 	va_end(args);
-	if (size < 0)
-		return;
-	if ((size_t)size >= sizeof(line))
-		size = sizeof(line) - 1;
-	buffer_append(text, line, (size_t)size);
+	dprintf(2, "\n");
+	if (getpid() == 1) {
+		tcdrain(2);
+		reboot(RB_POWER_OFF);
+		reboot(RB_AUTOBOOT); /* a guest that cannot is made with -no-reboot */
+	}
+	_exit(3);
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Checks and runs a program: a list of system calls, and of writes, reads and
- * copies in this process's memory. A program is checked as it is read, each
- * length against what is left, so that bad input ends in a sentence.
+ * Checks and runs programs: lists of system calls, and of writes, reads and
+ * copies in this process's memory. All of a request is checked before any of
+ * it runs, each length against what is left, so that bad input ends in a
+ * sentence, and how large an answer can get is known.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -87,81 +88,14 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Fault injection counts allocations of this thread only. */
-static int fail_nth_open(void)
-{
-	return open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-}
+/* ---- before anything runs ---- */
 
-static void fail_nth_set(int fd, uint32_t nth)
-{
-	char text[16];
-	int size = snprintf(text, sizeof(text), "%u", nth);
-
-	if (pwrite(fd, text, (size_t)size, 0) < 0)
-		_exit(70); /* the next call would run without its fault */
-}
-
-static uint32_t fail_nth_left(int fd)
-{
-	char text[16] = "";
-
-	if (pread(fd, text, sizeof(text) - 1, 0) < 0)
-		_exit(70);
-	return (uint32_t)strtoul(text, NULL, 10);
-}
-
-static void append_result(struct buffer *out, struct result result, const void *extra)
-{
-	static const unsigned char zero[8];
-
-	buffer_append(out, &result, sizeof(result));
-	buffer_append(out, extra, result.extra);
-	buffer_append(out, zero, padded(result.extra) - result.extra);
-}
-
-static struct result call(const struct op *op, const uint64_t *arg, struct buffer *extra)
-{
-	struct result result = { 0 };
-	int fail_fd = -1;
-
-	if (op->fail_nth) {
-		fail_fd = fail_nth_open();
-		if (fail_fd < 0) {
-			result.ret = -1;
-			result.err = ENOSYS;
-			return result;
-		}
-	}
-	for (uint32_t i = 0; i < op->repeat; i++) {
-		uint64_t start, ns;
-		long ret;
-		int err;
-
-		if (op->fail_nth)
-			fail_nth_set(fail_fd, op->fail_nth);
-		start = now_ns();
-		errno = 0;
-		ret = syscall((long)op->aux, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
-		err = errno;
-		ns = now_ns() - start;
-		if (op->fail_nth) {
-			uint32_t left = fail_nth_left(fail_fd);
-
-			fail_nth_set(fail_fd, 0);
-			buffer_append(extra, &left, sizeof(left));
-		}
-		if (op->repeat > 1)
-			buffer_append(extra, &ns, sizeof(ns));
-		if (i == 0)
-			result.ns = ns;
-		result.ret = ret;
-		result.err = ret == -1 ? (uint32_t)err : 0;
-	}
-	if (fail_fd >= 0)
-		close(fail_fd);
-	return result;
-}
+struct program {
+	const unsigned char *ops; /* checked */
+	uint32_t count;
+	unsigned char *answer; /* where its results go */
+	size_t size;	       /* of its results: at most, and in the end */
+};
 
 static const char *check_op(const struct op *op)
 {
@@ -182,108 +116,218 @@ static const char *check_op(const struct op *op)
 	return NULL;
 }
 
-static const char *run_op(struct reader *reader, int64_t *returned, uint32_t index,
-			  struct buffer *out, int *stopped)
+static size_t most_extra(const struct op *op)
 {
-	struct result result = { 0 };
-	struct buffer extra = { 0 };
-	uint64_t value[6] = { 0 };
-	const unsigned char *blob = NULL;
-	const char *wrong;
-	struct op op;
-
-	if (take(reader, &op, sizeof(op)))
-		return "a program that ends inside an op";
-	wrong = check_op(&op);
-	if (wrong)
-		return wrong;
-	for (unsigned int i = 0; i < op.argc; i++) {
-		struct arg arg;
-
-		if (take(reader, &arg, sizeof(arg)))
-			return "a program that ends inside an argument";
-		value[i] = arg.value;
-		if (arg.kind == ARG_RESULT) {
-			if (arg.op >= index)
-				return "an argument that refers to a later op";
-			value[i] += (uint64_t)returned[arg.op];
-		} else if (arg.kind != ARG_CONST) {
-			return "an argument of no known kind";
-		}
-	}
-	if (op.kind == OP_WRITE) {
-		blob = reader->at;
-		if (take(reader, NULL, padded(op.aux)))
-			return "a program that ends inside the bytes to write";
-	}
-
-	if (*stopped) {
-		result.ret = -1;
-		result.err = ECANCELED;
-	} else if (op.kind == OP_SYSCALL) {
-		result = call(&op, value, &extra);
-	} else if (op.kind == OP_READ) {
-		buffer_append(&extra, NULL, 0);
-		extra.data = realloc(extra.data, (size_t)op.aux + 1);
-		if (!extra.data)
-			abort();
-		extra.size = op.aux;
-		if (copy_guarded(extra.data, (const void *)(uintptr_t)value[0], op.aux)) {
-			extra.size = 0;
-			result.err = EFAULT;
-		}
-	} else {
-		const void *from = op.kind == OP_WRITE ? blob :
-							 (const void *)(uintptr_t)value[1];
-
-		if (copy_guarded((void *)(uintptr_t)value[0], from, op.aux))
-			result.err = EFAULT;
-	}
-	if (result.err == EFAULT && op.kind != OP_SYSCALL)
-		result.ret = -1;
-	if ((op.flags & OP_MUST) && result.ret == -1)
-		*stopped = 1;
-	returned[index] = result.ret;
-	result.extra = (uint32_t)extra.size;
-	append_result(out, result, extra.data);
-	free(extra.data);
-	return NULL;
+	if (op->kind == OP_READ)
+		return op->aux;
+	if (op->kind != OP_SYSCALL)
+		return 0;
+	return op->repeat * ((op->fail_nth ? sizeof(uint32_t) : 0) +
+			     (op->repeat > 1 ? sizeof(uint64_t) : 0));
 }
 
-const char *program_run(const unsigned char *text, size_t size, struct buffer *out)
+/* NULL, or what is wrong with it. The size of all answers together is bounded. */
+static const char *check(struct program *program, struct reader reader, size_t *answers)
 {
-	struct reader reader = { .at = text, .left = size };
-	const char *wrong = NULL;
-	int64_t *returned;
 	uint32_t count[2];
-	int stopped = 0;
 
 	if (take(&reader, count, sizeof(count)))
 		return "a program without a length";
 	if (count[0] > MAX_OPS)
 		return "a program of too many ops";
-	returned = calloc(count[0] + 1, sizeof(*returned));
-	if (!returned)
-		abort();
-	for (uint32_t i = 0; i < count[0] && !wrong; i++) {
-		wrong = run_op(&reader, returned, i, out, &stopped);
-		if (out->size > MAX_FRAME)
-			wrong = "a program whose answer is too large";
+	program->ops = reader.at;
+	program->count = count[0];
+	for (uint32_t index = 0; index < count[0]; index++) {
+		const char *wrong;
+		struct op op;
+
+		if (take(&reader, &op, sizeof(op)))
+			return "a program that ends inside an op";
+		wrong = check_op(&op);
+		if (wrong)
+			return wrong;
+		for (unsigned int i = 0; i < op.argc; i++) {
+			struct arg arg;
+
+			if (take(&reader, &arg, sizeof(arg)))
+				return "a program that ends inside an argument";
+			if (arg.kind == ARG_RESULT && arg.op >= index)
+				return "an argument that refers to a later op";
+			if (arg.kind != ARG_RESULT && arg.kind != ARG_CONST)
+				return "an argument of no known kind";
+		}
+		if (op.kind == OP_WRITE && take(&reader, NULL, padded(op.aux)))
+			return "a program that ends inside the bytes to write";
+		program->size += sizeof(struct result) + padded(most_extra(&op));
+		if (*answers + program->size > MAX_FRAME)
+			return "a program whose answer is too large";
 	}
-	if (!wrong && reader.left)
-		wrong = "a program with bytes after its last op";
-	free(returned);
-	return wrong;
+	if (reader.left)
+		return "a program with bytes after its last op";
+	*answers += program->size;
+	return NULL;
 }
+
+/* ---- one program ---- */
+
+#define NO_FAULTS "cannot inject faults by fail-nth"
+
+/* Fault injection counts allocations of this thread only, so each has a file of its own. */
+static int fail_nth_open(void)
+{
+	struct rlimit limit = more_fds();
+	int fd = moved(open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC));
+	int wrong = errno;
+
+	setrlimit(RLIMIT_NOFILE, &limit);
+	errno = wrong;
+	return fd;
+}
+
+static int fail_nth_set(int fd, uint32_t nth)
+{
+	char text[16];
+	int size = snprintf(text, sizeof(text), "%u", nth);
+
+	return pwrite(fd, text, (size_t)size, 0) < 0 ? -1 : 0;
+}
+
+/* How many points were left to count; -1 when it cannot be told. */
+static int fail_nth_end(int fd, uint32_t *left)
+{
+	char text[16] = "";
+
+	if (pread(fd, text, sizeof(text) - 1, 0) < 0 || fail_nth_set(fd, 0))
+		return -1;
+	*left = (uint32_t)strtoul(text, NULL, 10);
+	return 0;
+}
+
+static struct refusal call(const struct op *op, const uint64_t *arg, int *fail_fd,
+			   struct result *result, unsigned char *extra)
+{
+	if (op->fail_nth && *fail_fd < 0) {
+		*fail_fd = fail_nth_open();
+		if (*fail_fd < 0)
+			return (struct refusal){ NO_FAULTS, errno };
+	}
+	for (uint32_t i = 0; i < op->repeat; i++) {
+		uint64_t start, ns;
+		uint32_t left;
+		long ret;
+		int err;
+
+		if (op->fail_nth && fail_nth_set(*fail_fd, op->fail_nth))
+			return (struct refusal){ NO_FAULTS, errno };
+		start = now_ns();
+		errno = 0;
+		ret = syscall((long)op->aux, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+		err = errno;
+		ns = now_ns() - start;
+		if (op->fail_nth) {
+			if (fail_nth_end(*fail_fd, &left))
+				return (struct refusal){ NO_FAULTS, errno };
+			memcpy(extra + result->extra, &left, sizeof(left));
+			result->extra += sizeof(left);
+		}
+		if (op->repeat > 1) {
+			memcpy(extra + result->extra, &ns, sizeof(ns));
+			result->extra += sizeof(ns);
+		}
+		if (i == 0)
+			result->ns = ns;
+		result->ret = ret;
+		result->err = ret == -1 ? (uint32_t)err : 0;
+	}
+	return (struct refusal){ 0 };
+}
+
+/* Its results are behind each other, each with its extra bytes. */
+static struct refusal run_ops(struct program *program, int64_t *returned)
+{
+	struct reader reader = { .at = program->ops, .left = SIZE_MAX };
+	struct refusal refusal = { 0 };
+	unsigned char *out = program->answer;
+	int stopped = 0, fail_fd = -1;
+
+	for (uint32_t index = 0; index < program->count && !refusal.what; index++) {
+		unsigned char *extra = out + sizeof(struct result);
+		struct result result = { 0 };
+		uint64_t value[6] = { 0 };
+		const unsigned char *blob;
+		struct op op;
+
+		take(&reader, &op, sizeof(op));
+		for (unsigned int i = 0; i < op.argc; i++) {
+			struct arg arg;
+
+			take(&reader, &arg, sizeof(arg));
+			value[i] = arg.value;
+			if (arg.kind == ARG_RESULT)
+				value[i] += (uint64_t)returned[arg.op];
+		}
+		blob = reader.at;
+		if (op.kind == OP_WRITE)
+			take(&reader, NULL, padded(op.aux));
+
+		if (stopped) {
+			result.ret = -1;
+			result.err = ECANCELED;
+		} else if (op.kind == OP_SYSCALL) {
+			refusal = call(&op, value, &fail_fd, &result, extra);
+		} else {
+			void *to = op.kind == OP_READ ? extra : (void *)(uintptr_t)value[0];
+			const void *from = op.kind == OP_WRITE ?
+						   blob :
+						   (void *)(uintptr_t)value[op.kind == OP_COPY];
+
+			if (copy_guarded(to, from, op.aux)) {
+				result.ret = -1;
+				result.err = EFAULT;
+			} else if (op.kind == OP_READ) {
+				result.extra = op.aux;
+			}
+		}
+		if ((op.flags & OP_MUST) && result.ret == -1)
+			stopped = 1;
+		returned[index] = result.ret;
+		memcpy(out, &result, sizeof(result));
+		memset(extra + result.extra, 0, padded(result.extra) - result.extra);
+		out = extra + padded(result.extra);
+	}
+	program->size = (size_t)(out - program->answer);
+	if (fail_fd >= 0)
+		close(fail_fd);
+	return refusal;
+}
+
+static struct refusal run(struct program *program, pthread_barrier_t *barrier)
+{
+	int64_t *returned = calloc(program->count + 1, sizeof(*returned));
+	struct refusal refusal = { returned ? NULL : "no memory for a program", 0 };
+
+	if (barrier)
+		pthread_barrier_wait(barrier);
+	if (returned)
+		refusal = run_ops(program, returned);
+	free(returned);
+	return refusal;
+}
+
+/* ---- several, together ---- */
+
+struct team {
+	pthread_mutex_t made; /* held until all threads are */
+	pthread_barrier_t barrier;
+	int incomplete;
+};
 
 struct thread {
 	pthread_t id;
-	uint32_t index;
-	pthread_barrier_t *barrier;
-	const unsigned char *text;
-	size_t size;
-	struct buffer out;
-	const char *wrong;
+	unsigned int index;
+	struct team *team;
+	struct program *program;
+	struct refusal refusal;
 };
 
 static void *thread_main(void *argument)
@@ -291,51 +335,108 @@ static void *thread_main(void *argument)
 	struct thread *thread = argument;
 	cpu_set_t one;
 
+	pthread_mutex_lock(&thread->team->made);
+	pthread_mutex_unlock(&thread->team->made);
+	if (thread->team->incomplete)
+		return NULL;
 	/* each on a CPU of its own as far as they go, or there is no race */
 	CPU_ZERO(&one);
 	CPU_SET(thread->index % (unsigned int)sysconf(_SC_NPROCESSORS_ONLN), &one);
 	sched_setaffinity(0, sizeof(one), &one);
-	pthread_barrier_wait(thread->barrier);
-	thread->wrong = program_run(thread->text, thread->size, &thread->out);
+	thread->refusal = run(thread->program, &thread->team->barrier);
 	return NULL;
 }
 
 /* All programs start together, each in a thread of its own. */
-const char *program_run_parallel(const unsigned char *text, size_t size, struct buffer *out)
+static struct refusal run_parallel(struct program *program, uint32_t count)
 {
-	struct reader reader = { .at = text, .left = size };
+	struct team team = { .made = PTHREAD_MUTEX_INITIALIZER };
 	struct thread thread[MAX_THREADS] = { 0 };
-	pthread_barrier_t barrier;
-	const char *wrong = NULL;
-	uint32_t count;
+	struct refusal refusal = { 0 };
+	uint32_t made;
 
-	if (take(&reader, &count, sizeof(count)) || count == 0 || count > MAX_THREADS)
+	pthread_barrier_init(&team.barrier, NULL, count);
+	pthread_mutex_lock(&team.made);
+	for (made = 0; made < count; made++) {
+		thread[made].index = made;
+		thread[made].team = &team;
+		thread[made].program = &program[made];
+		refusal.why = pthread_create(&thread[made].id, NULL, thread_main, &thread[made]);
+		if (refusal.why) {
+			refusal.what = "no thread for each program";
+			team.incomplete = 1;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&team.made);
+	for (uint32_t i = 0; i < made; i++) {
+		pthread_join(thread[i].id, NULL);
+		if (!refusal.what)
+			refusal = thread[i].refusal;
+	}
+	pthread_barrier_destroy(&team.barrier);
+	return refusal;
+}
+
+/* ---- a request ---- */
+
+static const char *check_parallel(struct program *program, struct reader reader, uint32_t *count,
+				  size_t *answers)
+{
+	const char *wrong = NULL;
+	struct reader part[MAX_THREADS];
+
+	if (take(&reader, count, sizeof(*count)) || *count == 0 || *count > MAX_THREADS)
 		return "a parallel run of no or too many programs";
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < *count; i++) {
 		uint32_t length;
 
 		if (take(&reader, &length, sizeof(length)))
 			return "a parallel run that ends inside a length";
-		thread[i].index = i;
-		thread[i].text = reader.at;
-		thread[i].size = length;
-		thread[i].barrier = &barrier;
+		part[i] = (struct reader){ .at = reader.at, .left = length };
 		if (take(&reader, NULL, length))
 			return "a parallel run that ends inside a program";
 	}
 	if (reader.left)
 		return "a parallel run with bytes after its last program";
-	pthread_barrier_init(&barrier, NULL, count);
-	for (uint32_t i = 0; i < count; i++)
-		if (pthread_create(&thread[i].id, NULL, thread_main, &thread[i]))
-			_exit(71); /* the others wait at the barrier for ever */
-	for (uint32_t i = 0; i < count; i++) {
-		pthread_join(thread[i].id, NULL);
-		if (!wrong)
-			wrong = thread[i].wrong;
-		buffer_append(out, thread[i].out.data, thread[i].out.size);
-		free(thread[i].out.data);
-	}
-	pthread_barrier_destroy(&barrier);
+	for (uint32_t i = 0; i < *count && !wrong; i++)
+		wrong = check(&program[i], part[i], answers);
 	return wrong;
+}
+
+struct refusal program_answer(const struct frame *request, struct frame **answer)
+{
+	struct reader reader = { .at = (const unsigned char *)(request + 1),
+				 .left = request->size };
+	struct program program[MAX_THREADS];
+	struct refusal refusal = { 0 };
+	uint32_t count = 1;
+	size_t answers = 0, used = 0;
+	unsigned char *at;
+
+	memset(program, 0, sizeof(*program) * (request->type == FRAME_RUN ? 1 : MAX_THREADS));
+	refusal.what = request->type == FRAME_RUN ?
+			       check(program, reader, &answers) :
+			       check_parallel(program, reader, &count, &answers);
+	if (refusal.what)
+		return refusal;
+	*answer = malloc(sizeof(**answer) + answers);
+	if (!*answer)
+		return (struct refusal){ "no memory for the answer", ENOMEM };
+	at = (unsigned char *)(*answer + 1);
+	for (uint32_t i = 0; i < count; i++) {
+		program[i].answer = at;
+		at += program[i].size;
+	}
+	refusal = request->type == FRAME_RUN ? run(program, NULL) : run_parallel(program, count);
+	/* the results are often shorter than they might be */
+	at = (unsigned char *)(*answer + 1);
+	for (uint32_t i = 0; i < count; i++) {
+		memmove(at + used, program[i].answer, program[i].size);
+		used += program[i].size;
+	}
+	**answer = *request;
+	(*answer)->type = FRAME_RESULT;
+	(*answer)->size = (uint32_t)used;
+	return refusal;
 }

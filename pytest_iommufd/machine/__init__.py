@@ -4,6 +4,7 @@
 from pytest_iommufd.machine.machine import Machine
 from pytest_iommufd.machine.process import Process, ProcessEnd
 from pytest_iommufd.machine.verdict import (
+    AgentFailed,
     BootFailed,
     CallHung,
     GuestExited,
@@ -16,6 +17,7 @@ from pytest_iommufd.machine.verdict import (
 )
 
 __all__ = [
+    "AgentFailed",
     "BootFailed",
     "CallHung",
     "GuestExited",

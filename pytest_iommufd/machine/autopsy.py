@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +12,7 @@ from pytest_iommufd.agent.protocol import Frame, FrameType
 from pytest_iommufd.machine.process import Process
 from pytest_iommufd.machine.splat import PANIC
 from pytest_iommufd.machine.verdict import (
+    AgentFailed,
     CallHung,
     GuestExited,
     KernelPanicked,
@@ -28,6 +30,7 @@ _LAST_WORDS_LINES = 400
 # How long each look at a machine with a hung call may take.
 _EXAMINE_SECONDS = 3.0
 _BLOCKED_TASKS = b"w"  # to /proc/sysrq-trigger
+_AGENT_FAILED = re.compile(r"^pytest-iommufd agent failed: (?P<why>.*)", re.MULTILINE)
 
 
 class Patient(Protocol):
@@ -54,8 +57,11 @@ def lost(patient: Patient, what: str, during: object) -> MachineLost:
     time.sleep(0.05)
     console = _last_words(patient)
     status = patient.exit_status()
+    failure = agent_failure(console)
     panic = panic_in(console)
     patient.stop()
+    if failure:
+        return AgentFailed(failure, console=console, during=during)
     if panic:
         return KernelPanicked(f"the kernel panicked: {panic}", console=console, during=during)
     if status:
@@ -85,6 +91,12 @@ def hung(
     return CallHung(
         f"{what}; it cannot be ended, so the machine was stopped", console=blocked, during=during
     )
+
+
+def agent_failure(console: str) -> str:
+    """Say why the agent gave up, "" when it did not; a panic that follows is its doing."""
+    found = _AGENT_FAILED.search(console)
+    return f"the agent failed, not the kernel: {found['why'].strip()}" if found else ""
 
 
 def panic_in(console: str) -> str:

@@ -153,6 +153,7 @@ class Machine(abc.ABC):
         panic = autopsy.panic_in(console)
         if panic:
             what = f"the kernel panicked while it booted: {panic}"
+        what = autopsy.agent_failure(console) or what
         self.stop()
         self._failed = BootFailed(what, console=console)
         return self._failed

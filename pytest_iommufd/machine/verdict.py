@@ -47,6 +47,10 @@ class GuestExited(MachineLost):
     """QEMU, or the agent on this machine, ended without a panic."""
 
 
+class AgentFailed(MachineLost):
+    """The agent could not go on: the harness is at fault, and the kernel is not judged."""
+
+
 class StreamLost(MachineLost):
     """The agent's stream ended or made no sense, though the machine runs."""
 

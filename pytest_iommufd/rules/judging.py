@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.machine import KernelSplat, Verdict
+from pytest_iommufd.machine import AgentFailed, KernelSplat, Verdict
 from pytest_iommufd.rules.calls import CALLS_KEY
 from pytest_iommufd.rules.expectation import EXPECTATION
 from pytest_iommufd.rules.marker import ABSENT, rule_of
@@ -114,6 +114,8 @@ def _skipped(longrepr: tuple[str, int, str]) -> str:
 def _mark(
     report: pytest.TestReport, error: pytest.ExceptionInfo[BaseException] | None
 ) -> Mark | None:
+    if error and isinstance(error.value, AgentFailed):
+        return Mark.NOT_RUN
     if report.failed or (report.skipped and hasattr(report, "wasxfail")):
         return Mark.CRASHED if error and _is_crash(error.value) else Mark.VIOLATED
     if report.skipped:

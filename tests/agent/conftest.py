@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def sanitized_agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The agent that ends at the first byte it should not touch, and says which."""
-    flags = ("-std=gnu11", "-O1", "-g", "-pthread", *build.WARNINGS)
+    flags = (*build.FLAGS, "-Wall", "-Wextra", "-Werror", "-O1", "-g")
     return build.compiled(
         Uapi.shipped()[0].layout_source(),
         tmp_path_factory.mktemp("sanitized"),

@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
+import resource
+import shutil
 import signal
 import struct
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd.agent.protocol import MAX_FRAME, Program
+from pytest_iommufd.agent.protocol import HEADER, MAX_FRAME, WORKER_FDS, FrameType, Program
 from pytest_iommufd.machine import CallHung, ProcessDied, autopsy
 from pytest_iommufd.machine.local import LocalMachine
 
@@ -202,6 +206,28 @@ def test_an_answer_that_fits_no_frame_is_refused(task: Process) -> None:
     assert task.syscall("getpid").ret == task.pid
 
 
+def test_answers_of_threads_fit_a_frame_together(task: Process) -> None:
+    """64 of them would be a gigabyte."""
+    reads = Program()
+    for _ in range(10):
+        reads.read(task.arena, task.arena_size)
+    with pytest.raises(ValueError, match="answer is too large"):
+        task.run_parallel([reads] * 3)
+    assert len(task.run_parallel([reads])[0][9].data) == task.arena_size
+
+
+def test_an_answer_that_makes_no_sense_ends_its_process(local: LocalMachine, task: Process) -> None:
+    """A test may write to the agent's own pipe: here, a frame of 4 GiB."""
+    boots = local.boots
+    task.write(task.arena, HEADER.pack(0xFFFFFFFF, FrameType.RESULT, task.worker, 1))
+    with pytest.raises(ValueError, match="makes no sense; it was killed"):
+        task.syscall("write", WORKER_FDS + 1, task.arena, HEADER.size)
+    with pytest.raises(ProcessDied, match="SIGKILL"):
+        task.syscall("getpid")
+    assert local.process().syscall("getpid").errno == 0
+    assert local.boots == boots
+
+
 def test_a_large_answer_comes_whole(task: Process) -> None:
     at = task.checked("mmap", 0, 8 << 20, mmap.PROT_READ | mmap.PROT_WRITE, ANONYMOUS, -1, 0)
     data = os.urandom(8 << 20)
@@ -234,6 +260,16 @@ def test_a_fork_of_a_fork_outlives_both(task: Process) -> None:
     task.end()
     assert grandchild.syscall("getpid").ret == grandchild.pid
     grandchild.end()
+
+
+def test_a_fork_needs_none_of_the_test_s_descriptors(task: Process) -> None:
+    task.write(task.arena, struct.pack("<QQ", 0, 0))
+    task.checked("prlimit64", 0, resource.RLIMIT_NOFILE, 0, task.arena + 16)
+    task.write(task.arena + 8, task.read(task.arena + 24, 8))
+    task.checked("prlimit64", 0, resource.RLIMIT_NOFILE, task.arena, 0)
+    child = task.fork()
+    assert child.syscall("dup", 0).errno == errno.EMFILE
+    assert child.end().status == signal.SIGKILL
 
 
 def test_threads_run_at_the_same_time(task: Process) -> None:
@@ -330,6 +366,40 @@ def test_more_processes_than_there_are_numbers_are_refused(local: LocalMachine) 
     assert local.process().syscall("getpid").errno == 0
 
 
+def test_the_end_of_a_fork_is_told_as_any_other(task: Process) -> None:
+    child, other = task.fork(), task.fork()
+    with pytest.raises(ProcessDied, match="exited with status 7"):
+        child.syscall("exit_group", 7)
+    task.end()
+    assert other.end().status == signal.SIGKILL
+
+
+# ---- descriptors ----
+
+
+def test_a_low_limit_of_descriptors_is_raised(agent_program: Path) -> None:
+    started = resource.getrlimit(resource.RLIMIT_NOFILE)
+    machine = LocalMachine(agent_program)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, started[1]))
+    try:
+        machine.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, started)
+    assert len({machine.process().fork().pid for _ in range(100)}) == 100
+    machine.stop()
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not on the PATH")
+def test_a_limit_of_descriptors_that_cannot_be_raised_is_told(agent_program: Path) -> None:
+    limited = ("setpriv", "--bounding-set=-sys_resource", "prlimit", "--nofile=256:256")
+    done = subprocess.run(
+        [*limited, agent_program, "--stdio"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "pytest-iommufd agent failed: it needs 1024 file descriptors" in done.stderr
+    assert done.stdout == ""
+
+
 # ---- hangs ----
 
 
@@ -399,9 +469,13 @@ def test_the_log_is_read_when_it_may_be(local: LocalMachine) -> None:
 @pytest.mark.skipif(
     Path("/proc/thread-self/fail-nth").exists(), reason="this kernel has fault injection"
 )
-def test_without_fault_injection_the_call_is_not_made(task: Process) -> None:
-    result = task.syscall("getpid", fail_nth=1)
-    assert (result.ret, result.errno) == (-1, errno.ENOSYS)
+def test_without_fault_injection_the_call_is_refused_and_has_no_errno(task: Process) -> None:
+    program = Program()
+    program.syscall("close", 999, must=True)
+    program.syscall("getpid", fail_nth=1)
+    assert task.run(program)[1].errno == errno.ECANCELED, "it was not reached"
+    with pytest.raises(ValueError, match="cannot inject faults by fail-nth: No such file"):
+        task.syscall("getpid", fail_nth=1)
 
 
 # ---- what is left ----
@@ -431,5 +505,5 @@ def test_an_ended_agent_takes_even_a_fork_that_hangs_along(agent_program: Path) 
     try:
         assert gone(child.pid)
     finally:
-        if not gone(child.pid, 0):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)

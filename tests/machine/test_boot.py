@@ -76,6 +76,13 @@ def test_an_init_that_exits_is_told_as_the_panic_it_makes(
     assert "Run /init as init process" in caught.value.console
 
 
+def test_an_agent_without_its_port_is_told(new_vm: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_iommufd.machine.qemu.PORT_NAME", "another")
+    vm = new_vm()
+    with pytest.raises(BootFailed, match="the agent failed, not the kernel: no virtio port named"):
+        vm.wait()
+
+
 def test_an_init_that_is_no_program_is_told(new_vm: Maker, tmp_path: Path) -> None:
     text = tmp_path / "init"
     text.write_text("not a program")

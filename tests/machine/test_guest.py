@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,16 +72,24 @@ def test_a_fault_is_injected_into_each_repetition(task: Process) -> None:
     assert (result.errno, result.fail_nth_left, len(result.times)) == (errno.ENOMEM, 0, 3)
 
 
+def test_a_fault_is_injected_where_a_test_has_used_up_its_descriptors(task: Process) -> None:
+    task.write(task.arena, struct.pack("<QQ", 0, 4096))
+    task.checked("prlimit64", 0, resource.RLIMIT_NOFILE, task.arena, 0)
+    result = task.syscall("eventfd2", 0, 0, fail_nth=400)
+    assert result.errno == errno.EMFILE
+    assert result.fail_nth_left
+
+
 def test_a_process_may_give_up_its_rights_and_still_be_asked(task: Process) -> None:
     assert task.syscall("setresgid", 1000, 1000, 1000).errno == 0
     assert task.syscall("setresuid", 1000, 1000, 1000).errno == 0
     assert task.syscall("openat", -100, 0, 0, 0).errno == errno.EFAULT
     with pytest.raises(PermissionError):
         task.write_file("/proc/sysrq-trigger", b"h")
-    # it may not open what belongs to root any more, and a fork needs that
-    with pytest.raises(ValueError, match="cannot fork this process: Permission denied"):
-        task.fork()
-    assert task.syscall("getpid").ret == task.pid
+    child = task.fork()
+    assert child.syscall("getpid").ret == child.pid
+    with pytest.raises(PermissionError):
+        child.write_file("/proc/sysrq-trigger", b"h")
 
 
 def test_forks_whose_parent_has_ended_do_not_pile_up(vm: VirtualMachine) -> None:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ import pytest
 
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.machine import (
+    AgentFailed,
     CallHung,
     GuestExited,
     KernelPanicked,
@@ -145,9 +148,27 @@ def test_a_stream_that_ends_under_a_live_guest_is_told(vm: VirtualMachine, task:
     assert vm.process().syscall("getpid").errno == 0
 
 
-def test_an_agent_that_loses_its_port_is_told(vm: VirtualMachine, task: Process) -> None:
-    with pytest.raises(KernelPanicked, match="Attempted to kill init"):
+def test_an_agent_that_loses_its_port_is_told_as_itself(vm: VirtualMachine, task: Process) -> None:
+    with pytest.raises(AgentFailed, match="not the kernel: the stream to the host has ended"):
         task.write_file("/sys/bus/virtio/drivers/virtio_console/unbind", b"virtio0")
+    assert vm.process().syscall("getpid").errno == 0
+
+
+def test_an_agent_that_crashes_powers_the_guest_off(vm: VirtualMachine, task: Process) -> None:
+    with pytest.raises(AgentFailed, match=r"it crashed \(signal 6\)") as caught:
+        task.syscall("kill", 1, signal.SIGABRT)
+    assert "Power down" in caught.value.console
+    assert "panic" not in caught.value.console
+    assert vm.process().syscall("getpid").errno == 0
+
+
+def test_an_agent_without_memory_is_told_as_itself(vm: VirtualMachine, task: Process) -> None:
+    task.write(task.arena, struct.pack("<QQ", 1 << 22, 1 << 22))
+    task.checked("prlimit64", 1, resource.RLIMIT_AS, task.arena, 0)
+    large = Program()
+    large.write(task.arena, bytes(1 << 23))
+    with pytest.raises(AgentFailed, match="no memory for a request"):
+        task.run(large)
     assert vm.process().syscall("getpid").errno == 0
 
 

@@ -47,6 +47,10 @@ def test_violated(iommufd):
 def test_crashed(process):
     process.write_file("/proc/sysrq-trigger", b"c")
 
+@rule("area.unjudged")
+def test_agent_fails(process):
+    process.syscall("kill", 1, 6)  # SIGABRT
+
 @rule("area.both")
 @pytest.mark.parametrize("way", [1, 2])
 def test_both(iommufd, way):
@@ -66,7 +70,7 @@ def test_a_run_tells_each_rule_s_verdict(
     result = run(RULES, *workers, "-v")
     outcomes = result.parseoutcomes()
     # a skip at collection is an error of the set-up, one in the test its failure
-    assert outcomes.pop("failed") + outcomes.pop("errors", 0) == 4
+    assert outcomes.pop("failed") + outcomes.pop("errors", 0) == 5
     assert outcomes == {"passed": 2, "skipped": 3}
     result.stdout.fnmatch_lines_random(
         [
@@ -77,7 +81,7 @@ def test_a_run_tells_each_rule_s_verdict(
             "area.violated *violated",
             "area.crashed *crashed",
             "area.both *holds",
-            "*: 2 holds, 3 violated, 1 crashed, 1 absent",
+            "*: 2 holds, 3 violated, 1 crashed, 1 absent, 1 not run",
             "*a rule's test was skipped for no accepted reason: no time",
             "*a rule's test was skipped for no accepted reason: not today",
         ]
@@ -201,6 +205,10 @@ def test_leaks(no_end):
 @rule("area.set_up")
 def test_is_not_set_up(no_beginning):
     pass
+
+@rule("area.unjudged")
+def test_agent_fails(process):
+    process.syscall("kill", 1, 6)  # SIGABRT
 
 @rule("area.both")
 def test_fails_twice(no_end):
