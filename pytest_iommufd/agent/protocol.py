@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.given import Given
@@ -190,6 +190,10 @@ class Program:
     def copy(self, to: Argument, source: Argument, size: int) -> Ref:
         """Add a copy in the process's memory, in bytes."""
         return self._add(Op(OpKind.COPY, (to, source), size=size, must=True))
+
+    def fail(self, index: int, nth: int) -> None:
+        """Have the nth fault injection point in a system call of it fail."""
+        self._ops[index] = replace(self._ops[index], fail_nth=nth)
 
     def encode(self, numbers: Mapping[str, int]) -> bytes:
         """Make the bytes that the agent reads.

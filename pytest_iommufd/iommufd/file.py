@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_iommufd.agent.protocol import Program, Ref
-from pytest_iommufd.iommufd.injection import InjectedFailure
 from pytest_iommufd.iommufd.memory import Arena
-from pytest_iommufd.iommufd.request import Call, IoctlError, Request
+from pytest_iommufd.iommufd.request import Call, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_iommufd.iommufd.injection import Injection
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Struct, Uapi
 
@@ -50,10 +48,7 @@ class IoctlFile:
         process, uapi, fd: the same; fd is -1 once it is closed.
         calls: the ioctls made, for reports.
         arena: what is left of the process's scratch memory.
-        injection: what fails in the ioctls of any such file, None for nothing.
     """
-
-    injection: ClassVar[Injection | None] = None
 
     def __init__(
         self, process: Process, uapi: Uapi, fd: int, beside: IoctlFile | None = None
@@ -146,20 +141,9 @@ class IoctlFile:
             tail=request.tail + how.tail,
             at=self.process.arena if at is None else at,
         )
-        injection = self.injection if not how.fail_nth else None
-        fail_nth = injection.take() if injection else how.fail_nth
         program = Program()
-        call = self.add(program, request, repeat=how.repeat, fail_nth=fail_nth)
-        call.take(self.process.run(program, seconds=how.seconds, during=call))
-        if injection and fail_nth:
-            injection.call = call
-            injection.fired = call.result.fail_nth_left == 0
-        try:
-            call.check()
-        except IoctlError as error:
-            if injection and injection.call is call and injection.fired:
-                raise InjectedFailure(error) from None
-            raise
+        call = self.add(program, request, repeat=how.repeat, fail_nth=how.fail_nth)
+        call.take(self.process.run(program, seconds=how.seconds, during=call)).check()
         return call
 
     def add(

@@ -6,44 +6,60 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.iommufd.request import Call
+
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd.request import Call, IoctlError
+    from collections.abc import Sequence
 
-
-class InjectedFailure(Exception):  # noqa: N818 - not an error of the kernel
-    """A call failed because a point in it was made to: the test ends, whatever it expects.
-
-    Attributes:
-        error: what the call gave.
-    """
-
-    def __init__(self, error: IoctlError) -> None:
-        super().__init__(str(error))
-        self.error = error
+    from pytest_iommufd.agent.protocol import Program, Result
+    from pytest_iommufd.machine import Process
 
 
 @dataclass
 class Injection:
-    """One point of one ioctl that is to fail.
+    """One point of one ioctl of /dev/iommu that is to fail; an observer of a machine.
+
+    It counts what is made by itself, not what is part of a longer program.
 
     Attributes:
         at: which ioctl, from 0.
         nth: which point in it, from 1.
         seen: ioctls made so far.
-        fired: whether the point was there.
         call: the ioctl, once it is made.
     """
 
     at: int
     nth: int
     seen: int = 0
-    fired: bool = False
     call: Call | None = None
 
-    def take(self) -> int:
-        """Return which point of the next ioctl must fail, 0 for none."""
-        self.seen += 1
-        return self.nth if self.seen == self.at + 1 else 0
+    @property
+    def fired(self) -> bool:
+        """Whether the point was there."""
+        return self.call is not None and self.call.injected
+
+    def runs(self, process: Process, programs: Sequence[Program]) -> list[list[Result]]:  # noqa: ARG002
+        """Have the ioctl of a program fail, if it is its turn."""
+        made = [
+            (index, op.made_of)
+            for index, op in enumerate(programs[0].ops)
+            if isinstance(op.made_of, Call) and not op.fail_nth
+        ]
+        if len(programs) > 1 or len(made) != 1:
+            return []
+        index, call = made[0]
+        if call.ioctl.startswith("IOMMU_"):
+            if self.seen == self.at:
+                call.may_fail, self.call = True, call
+                programs[0].fail(index, self.nth)
+            self.seen += 1
+        return []
+
+    def forks(self, process: Process, child: Process) -> None:
+        """Leave the child alone."""
+
+    def ends(self, process: Process) -> None:
+        """Know of nothing that ends."""
 
     def __str__(self) -> str:
         return f"point {self.nth} of ioctl {self.at} failed: {self.call}"

@@ -61,6 +61,18 @@ class IoctlError(OSError):
         return f"{self.ioctl}: {errno_name(self.errno or 0)} ({self.strerror}){given}"
 
 
+class InjectedFailure(Exception):  # noqa: N818 - not an error of the kernel
+    """A call failed because a point in it was made to: the test ends, whatever it expects.
+
+    Attributes:
+        error: what the call gave.
+    """
+
+    def __init__(self, error: IoctlError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 @dataclass(eq=False)
 class Call:
     """A request as a part of a program, put into words only when a report is made.
@@ -75,6 +87,7 @@ class Call:
         outcome: "OK", or the errno's name.
         result: what it gave.
         after: the bytes at `at` once it has returned.
+        may_fail: whether an observer has made a point in it fail.
     """
 
     request: Request
@@ -86,6 +99,7 @@ class Call:
     outcome: str = "did not return"
     result: Result = _NONE
     after: bytes = b""
+    may_fail: bool = False
 
     def __str__(self) -> str:
         shown = f"{self.argument:#x}" if isinstance(self.argument, int) else repr(self.argument)
@@ -95,6 +109,11 @@ class Call:
     def errno(self) -> int:
         """What it gave, 0 for success."""
         return self.result.errno
+
+    @property
+    def injected(self) -> bool:
+        """Whether a point that an observer has made fail was there."""
+        return self.may_fail and self.result.fail_nth_left == 0
 
     def take(self, results: Sequence[Result]) -> Call:
         """Take note of what it gave, and return itself.
@@ -120,8 +139,10 @@ class Call:
 
         Raises:
             IoctlError: it failed.
+            InjectedFailure: it failed since an observer has made a point in it fail.
         """
         __tracebackhide__ = True
         if self.errno:
             struct = self.argument if isinstance(self.argument, Struct) else None
-            raise IoctlError(self.errno, self.ioctl, struct, self.after)
+            error = IoctlError(self.errno, self.ioctl, struct, self.after)
+            raise InjectedFailure(error) if self.injected else error

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import pytest
 from _pytest.runner import runtestprotocol
 
-from pytest_iommufd.iommufd.context import Context
-from pytest_iommufd.iommufd.injection import InjectedFailure, Injection
+from pytest_iommufd.iommufd.injection import Injection
+from pytest_iommufd.iommufd.request import InjectedFailure
 from pytest_iommufd.machine import Machine
 from pytest_iommufd.rules.expectation import EXPECTATION
 from pytest_iommufd.uapi import errno_name
@@ -99,14 +99,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if injection is None or not isinstance(machine, Machine):
         return (yield)
     before = len(machine.log)
-    Context.injection = injection
+    machine.observers.insert(0, injection)  # before those who note what is done
     try:
         return (yield)
     except InjectedFailure as failure:
         _check(failure, machine.log[before:])
         return None
     finally:
-        Context.injection = None
+        machine.observers.remove(injection)
 
 
 def _is_wanted(item: pytest.Item) -> bool:
