@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.uapi import Uapi
 
 _NAME = re.compile(r"[a-z0-9_]+")
-_ELEMENT = re.compile(r"(?P<array>\w+)\[(?P<index>\d+)\]")
+_ELEMENT = re.compile(r"(\w+)\[(\d+)\]")
 _RESERVED = "__reserved"
 DEVICES = ("mock", "vfio")
 
@@ -76,29 +76,24 @@ class Data:
     def with_value(self, uapi: Uapi, name: str, value: int) -> bytes:
         """Return a valid struct but for one field, which may be an array's element."""
         made = self.of(uapi).make()
-        element = _ELEMENT.fullmatch(name)
-        if element:
-            array = list(made[element["array"]])
-            array[int(element["index"])] = value
-            made[element["array"]] = array
+        field, index = _place(name)
+        if index is None:
+            made[field] = value
         else:
-            made[name] = value
+            made[field] = [*made[field][:index], value, *made[field][index + 1 :]]
         return bytes(made)
 
     def value(self, uapi: Uapi, name: str) -> int:
         """Return a field's value in the sample."""
-        made = self.of(uapi).make()
-        element = _ELEMENT.fullmatch(name)
-        found = made[element["array"]][int(element["index"])] if element else made[name]
-        return int(found)
+        field, index = _place(name)
+        found = self.of(uapi).make()[field]
+        return int(found if index is None else found[index])
 
     def bits(self, uapi: Uapi, name: str) -> int:
         """Return how many bits a field has, or an array's element."""
-        element = _ELEMENT.fullmatch(name)
-        if not element:
-            return 8 * uapi.sizeof(self.struct, name)
-        array = element["array"]
-        return 8 * uapi.sizeof(self.struct, array) // len(uapi.struct(self.struct)[array])
+        field, index = _place(name)
+        whole = 8 * uapi.sizeof(self.struct, field)
+        return whole if index is None else whole // len(uapi.struct(self.struct)[field])
 
     def least(self, uapi: Uapi) -> int:
         """Return the least length that the driver takes, bytes."""
@@ -121,10 +116,13 @@ class Data:
         """See that it fits a header that knows it.
 
         Raises:
-            Problem: it names a field that is not there, or its sample does not fit.
+            Problem: it names a field that is not there, or its sample does not fit, or no value
+                is outside of those that a field is said to take.
         """
         try:
-            self._check(uapi)
+            self.of(uapi).make()
+            for name, values in self.values(uapi).items():
+                self._check_values(uapi, name, values)
         except UapiError as error:
             raise self.problem(error.what, expected=error.expected) from None
 
@@ -151,19 +149,23 @@ class Data:
         """Tell whether a header's struct has a field: a later version may have more."""
         return uapi.has(f"{self.struct}.{name.partition('[')[0]}")
 
-    def _check(self, uapi: Uapi) -> None:
-        self.of(uapi).make()
-        for name, values in self.values(uapi).items():
-            if values.errno:
-                errno_number(values.errno)
-            value = self.value(uapi, name)
-            if not values.has(value, uapi):
-                raise UapiError(
-                    f"the sample's {name} = {value:#x} is no value of that field",
-                    expected=values.describe(uapi),
-                )
-            for inside in values.inside(self.bits(uapi, name), uapi):
-                self.with_value(uapi, name, inside)
+    def _check_values(self, uapi: Uapi, name: str, values: Values) -> None:
+        value, bits = self.value(uapi, name), self.bits(uapi, name)
+        if not values.has(value, uapi):
+            raise UapiError(
+                f"the sample's {name} = {value:#x} is no value of that field",
+                expected=values.describe(uapi),
+            )
+        for inside in values.inside(bits, uapi):
+            self.with_value(uapi, name, inside)
+        if not values.errno:
+            return
+        errno_number(values.errno)
+        if not values.outside(bits, uapi):
+            raise UapiError(
+                f"no value of {name} can give {values.errno}: it is {values.describe(uapi)}",
+                expected="AnyValue(), or fewer values",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +287,12 @@ class HwptType(Data):
         for name in self.names():
             if not any(uapi.has(name) for uapi in headers.values()):
                 raise self.problem(*_missing(name, headers))
+
+
+def _place(name: str) -> tuple[str, int | None]:
+    """Return a field, and which element of it; None for the whole."""
+    element = _ELEMENT.fullmatch(name)
+    return (element[1], int(element[2])) if element else (name, None)
 
 
 def _unknown(part: Data, headers: Mapping[str, Uapi]) -> tuple[str, str]:

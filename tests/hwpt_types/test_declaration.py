@@ -96,6 +96,13 @@ def test_value_that_does_not_fit_its_field() -> None:
     assert "does not fit __u32" in wrong(fields={"addr_width": Bits(1 << 40, 0x30)}).what
 
 
+@pytest.mark.parametrize("values", [Bits(0xFFFF_FFFF), Within(0, 0xFFFF_FFFF)])
+def test_values_that_leave_none_outside(values: Any) -> None:
+    problem = wrong(fields={"addr_width": values})
+    assert f"no value of addr_width can give {values.errno}" in problem.what
+    assert problem.expected == "AnyValue(), or fewer values"
+
+
 @pytest.mark.parametrize(
     ("changed", "what"),
     [
