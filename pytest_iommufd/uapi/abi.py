@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from cffi import FFI
 
 from pytest_iommufd.uapi.errors import UapiError, UnknownNameError, did_you_mean
+from pytest_iommufd.uapi.names import Names
 from pytest_iommufd.uapi.record import Struct
 from pytest_iommufd.uapi.shape import Field, Shape
-from pytest_iommufd.uapi.tables import NAMES_OF_FIELD, STRUCT_OF_IOCTL, TEST_MEMBER_OF_OP
+from pytest_iommufd.uapi.tables import STRUCT_OF_IOCTL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,7 +41,7 @@ class Ioctl:
     struct: str
 
 
-class Uapi:
+class Uapi(Names):
     """The structs, constants and commands of one kernel's headers.
 
     Constants are attributes: `uapi.IOMMU_HWPT_ALLOC_NEST_PARENT`.
@@ -64,11 +65,8 @@ class Uapi:
         self.path = path
         self.kernel: str = description["kernel"]
         self.headers: tuple[str, ...] = tuple(description["headers"])
-        self._enums: dict[str, dict[str, int]] = description["enums"]
         commands: dict[str, int] = description["ioctls"]
-        self._constants: dict[str, int] = description["constants"] | commands
-        for enum in self._enums.values():
-            self._constants.update(enum)
+        super().__init__(description["enums"], description["constants"], commands)
         self._declarations = [
             _KERNEL_INTEGER.sub(_stdint, struct["decl"])
             for struct in description["structs"].values()
@@ -77,7 +75,6 @@ class Uapi:
             name: struct["decl"] for name, struct in description["structs"].items()
         }
         self._shapes: dict[str, Shape] = {}
-        self._names: dict[str, dict[str, int]] = {}
         self._ffi = FFI()
         self._ffi.cdef("\n".join(self._declarations))
         self._ioctls = {name: self._ioctl(name, number) for name, number in commands.items()}
@@ -153,7 +150,8 @@ class Uapi:
             UnknownNameError: no such struct or field.
             UapiError: a value that does not fit its field.
         """
-        made = self.empty(self._shape(name))
+        shape = self._shape(name)
+        made = Struct(self, shape, shape.new())
         made.update(fields)
         return made
 
@@ -255,42 +253,6 @@ class Uapi:
             raise UapiError(
                 f"struct {extra[0]}: {who} has it, the description {self.name} does not"
             )
-
-    def empty(self, shape: Shape) -> Struct:
-        """Make a struct of zeroes."""
-        return Struct(self, shape, self._ffi.new(f"struct {shape.name} *")[0])
-
-    def buffer(self, cdata: Any) -> Any:
-        """The memory of a struct."""
-        return self._ffi.buffer(self._ffi.addressof(cdata))
-
-    def test_member(self, op: int) -> str:
-        """Name of the member of iommu_test_cmd that an operation uses, empty when unknown."""
-        for name, number in self.names_of("iommu_test_cmd.op").items():
-            if number == op:
-                short = name.removeprefix("IOMMU_TEST_OP_")
-                return TEST_MEMBER_OF_OP.get(short, short.lower())
-        return ""
-
-    def names_of(self, path: str) -> dict[str, int]:
-        """Constants that are values of a field, by name; empty for a field that is a number."""
-        if path not in self._names:
-            self._names[path] = self._collect_names(path)
-        return self._names[path]
-
-    def _collect_names(self, path: str) -> dict[str, int]:
-        name = path.removeprefix("iommu_").replace(".", "_")
-        found: dict[str, int] = {}
-        for source in NAMES_OF_FIELD.get(path, (f"iommu_{name}", f"iommufd_{name}")):
-            if source in self._enums:
-                found |= self._enums[source]
-            else:
-                found |= {
-                    constant: value
-                    for constant, value in self._constants.items()
-                    if constant.startswith(source) and constant not in self._ioctls
-                }
-        return found
 
     def _ioctl(self, name: str, number: int) -> Ioctl:
         struct = STRUCT_OF_IOCTL.get(name, name.lower())

@@ -11,7 +11,7 @@ from pytest_iommufd.uapi.errors import UapiError
 from pytest_iommufd.uapi.render import render
 
 if TYPE_CHECKING:
-    from pytest_iommufd.uapi.abi import Uapi
+    from pytest_iommufd.uapi.names import Names
     from pytest_iommufd.uapi.shape import Field, Shape
 
 
@@ -28,20 +28,20 @@ class Struct:
         sizeof: its size in bytes, whatever its `size` field says.
     """
 
-    __slots__ = ("_at", "_cdata", "_given", "_owner", "_shape", "_uapi")
+    __slots__ = ("_at", "_cdata", "_given", "_known", "_owner", "_shape")
 
     _at: int
     _cdata: Any
     _given: dict[int, Given]
+    _known: Names
     _owner: Struct | None
     _shape: Shape
-    _uapi: Uapi
 
     def __init__(
-        self, uapi: Uapi, shape: Shape, cdata: Any, owner: Struct | None = None, at: int = 0
+        self, known: Names, shape: Shape, cdata: Any, owner: Struct | None = None, at: int = 0
     ) -> None:
         set_own = object.__setattr__
-        set_own(self, "_uapi", uapi)
+        set_own(self, "_known", known)
         set_own(self, "_shape", shape)
         set_own(self, "_cdata", cdata)
         # cffi frees the memory with its owner, however many members still refer to it.
@@ -92,7 +92,7 @@ class Struct:
         Returns:
             The copy; the original is unchanged.
         """
-        copy = self._uapi.empty(self._shape).load(bytes(self))
+        copy = Struct(self._known, self._shape, self._shape.new()).load(bytes(self))
         copy.update(fields)
         return copy
 
@@ -150,14 +150,14 @@ class Struct:
     __hash__ = None  # type: ignore[assignment]  # its bytes change
 
     def __repr__(self) -> str:
-        return f"struct {self.name}({render(self, self._shape, self._uapi)})"
+        return f"struct {self.name}({render(self, self._shape, self._known)})"
 
     def _member(self, field: Field, value: Any) -> Any:
         owner, at = self._owner or self, self._at + field.offset
         if field.shape:
-            return Struct(self._uapi, field.shape, value, owner, at)
+            return Struct(self._known, field.shape, value, owner, at)
         is_number = isinstance(value, int) and field.length is None
         return Given(value, owner, at) if is_number else value
 
     def _buffer(self) -> Any:
-        return self._uapi.buffer(self._cdata)
+        return self._shape.buffer(self._cdata)

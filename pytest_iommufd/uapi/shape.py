@@ -87,15 +87,24 @@ class Shape:
         fields: by name, in the order of declaration.
     """
 
-    __slots__ = ("fields", "name", "size")
+    __slots__ = ("_ffi", "fields", "name", "size")
 
     def __init__(self, ffi: Any, name: str, ctype: Any) -> None:
+        self._ffi = ffi
         self.name = name
         self.size: int = ffi.sizeof(ctype)
         self.fields = {
             field: Field(ffi, f"{name}.{field}", member.offset, member.type)
             for field, member in ctype.fields
         }
+
+    def new(self) -> Any:
+        """Make an outermost struct of zeroes."""
+        return self._ffi.new(f"struct {self.name} *")[0]
+
+    def buffer(self, cdata: Any) -> Any:
+        """Return the memory of a struct."""
+        return self._ffi.buffer(self._ffi.addressof(cdata))
 
     def field(self, name: str) -> Field:
         """Look up a field.
