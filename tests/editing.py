@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from watching import EditedTree
 
 from pytest_iommufd.kernel import resolve, resolver
-from pytest_iommufd.kernel.build import make as build
+from pytest_iommufd.kernel.build.folder import relocate
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import Cache, default_root, partial_of
 from pytest_iommufd.kernel.spec import parse
@@ -76,5 +76,5 @@ def _adopt(kernel: Kernel, tree: Path, cache: Cache) -> None:
     shutil.copytree(old, entry, symlinks=True)
     # paths in a build are those of where it was made
     moved = {partial_of(old) / "build": partial_of(entry) / "build", kernel.tree: tree}
-    build.relocate(entry / "build", moved)
+    relocate(entry / "build", moved)
     dataclasses.replace(record, name=spec.name, tree=str(tree), inputs=inputs).write(entry)

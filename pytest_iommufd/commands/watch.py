@@ -40,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(args: argparse.Namespace) -> int:
     # Here: `pytest-iommufd` has other commands, and they are not to wait for these.
-    from pytest_iommufd.kernel.build.workspace import open_workspace, tree_of  # noqa: PLC0415
+    from pytest_iommufd.kernel.workspace import open_workspace, tree_of  # noqa: PLC0415
     from pytest_iommufd.watch.changes import Changes  # noqa: PLC0415
     from pytest_iommufd.watch.display import Display  # noqa: PLC0415
     from pytest_iommufd.watch.loop import Loop  # noqa: PLC0415

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""This machine: running programs, the tools that must be installed, progress."""
+"""This machine: programs that are run, tools and limits that there are, files, and progress."""

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
 from pytest_iommufd.host.display import default
+from pytest_iommufd.kernel import description
 from pytest_iommufd.kernel.build import config
 from pytest_iommufd.kernel.build import make as build
+from pytest_iommufd.kernel.build.folder import keep, relocate
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import Cache, partial_of
 from pytest_iommufd.kernel.model import Kernel
@@ -26,6 +24,8 @@ from pytest_iommufd.kernel.source import identity, packages
 from pytest_iommufd.kernel.spec import Spec, check_make_path, parse
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_iommufd.host.progress import Progress
 
 # Builds of one tree or package that are kept: a run that has begun may still boot an earlier one.
@@ -97,14 +97,14 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
             known = _with_series(record.inputs, spec)
     for entry in entries.find(cache, spec.name, known):
         record = entries.read(entry)
-        if record and record.describer == describer():
+        if record and record.describer == description.describer():
             return entries.load(cache, entry, record, spec.text)
     return None
 
 
 def _built(spec: Spec, folder: Path, cache: Cache) -> Kernel:
     record = entries.read(folder)
-    if record is None or record.describer != describer():
+    if record is None or record.describer != description.describer():
         raise Problem(
             f"kernel {spec.name} in {folder} was made by another version of pytest-iommufd",
             mend="build it anew: give its source tree or X.Y",
@@ -166,8 +166,8 @@ def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kern
         if record is None:
             record = _build(plan, entry, cache, progress)
             _prune(plan, cache)
-        elif record.describer != describer():
-            record = _describe_again(entry, record, cache, progress)
+        elif record.describer != description.describer():
+            record = description.renew(cache, entry, record, progress)
     return entries.load(cache, entry, record, spec.text)
 
 
@@ -223,9 +223,9 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
         built = build.build(tree, folder, cache, cache.log(entry), progress, after=after)
         if plan.spec.kind == "tree" and _content(plan.tree) != plan.inputs["content"]:
             raise Problem(f"{plan.tree} changed while it was being built", mend="run again")
-        image, modules = build.keep(built, partial)
+        image, modules = keep(built, partial)
         uapi = f"{plan.spec.name}.json"
-        _describe(tree, folder, partial / uapi, progress)
+        description.describe(tree, folder, partial / uapi, progress)
         record = entries.Record(
             name=plan.spec.name,
             release=built.release,
@@ -234,7 +234,7 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
             image=image,
             modules=list(modules),
             uapi=uapi,
-            describer=describer(),
+            describer=description.describer(),
             built=time.time(),
             inputs=plan.inputs,
         )
@@ -249,7 +249,7 @@ def _seed(plan: _Plan, folder: Path, cache: Cache, progress: Progress) -> bool:
     if before:
         progress.step(f"copying the last build of {plan.tree}")
         shutil.copytree(before / "build", folder, symlinks=True)
-        build.relocate(folder, {partial_of(before) / "build": folder})
+        relocate(folder, {partial_of(before) / "build": folder})
     return before is not None
 
 
@@ -259,34 +259,3 @@ def _prune(plan: _Plan, cache: Cache) -> None:
     }
     for entry in entries.find(cache, plan.spec.name, same)[_KEPT:]:
         cache.remove(entry)
-
-
-def _describe(tree: Path, folder: Path, destination: Path, progress: Progress) -> None:
-    from pytest_iommufd.uapi.describe import describe  # noqa: PLC0415 - only builders need it
-
-    progress.step("reading the uAPI headers", 2)
-    describe(tree=tree, build=folder, destination=destination)
-
-
-def _describe_again(
-    entry: Path, record: entries.Record, cache: Cache, progress: Progress
-) -> entries.Record:
-    """Replace a description that an older version of this package wrote."""
-    record = dataclasses.replace(record, describer=describer())
-    with cache.writing(), tempfile.TemporaryDirectory(dir=entry) as scratch:
-        fresh = Path(scratch) / record.uapi
-        _describe(Path(record.tree), entry / "build", fresh, progress)
-        fresh.replace(entry / record.uapi)
-        record.write(entry)
-    return record
-
-
-def describer() -> str:
-    """Hash the code that describes a uAPI: what it writes changes with it.
-
-    Returns:
-        A hash.
-    """
-    here = resources.files("pytest_iommufd.uapi")
-    code = (here.joinpath(name).read_bytes() for name in ("describe.py", "abi.py"))
-    return identity.digest(*code)

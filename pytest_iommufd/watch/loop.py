@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_iommufd.host.progress import Progress
-    from pytest_iommufd.kernel.build.workspace import Workspace
+    from pytest_iommufd.kernel.workspace import Workspace
     from pytest_iommufd.watch.changes import Changes
     from pytest_iommufd.watch.display import Display
     from pytest_iommufd.watch.tests import Outcome, Tests

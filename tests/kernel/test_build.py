@@ -263,7 +263,7 @@ def test_full_while_we_write_ourselves(
     def copy(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pytest_iommufd.kernel.build.make.shutil.copy2", copy)
+    monkeypatch.setattr("pytest_iommufd.kernel.build.folder.shutil.copy2", copy)
     with pytest.raises(Problem, match="no space left"):
         resolve(str(tree))
     assert entries(cache) == []
@@ -288,7 +288,7 @@ def test_description_by_older_code_is_made_again(
     made = len(calls("make"))
     assert kernel.uapi
     kernel.uapi.write_text("old")
-    monkeypatch.setattr("pytest_iommufd.kernel.resolver.describer", lambda: "new code")
+    monkeypatch.setattr("pytest_iommufd.kernel.description.describer", lambda: "new code")
     assert ready(str(tree)) is None
     assert resolve(str(tree)) == kernel
     assert kernel.uapi.read_text() == "{}"

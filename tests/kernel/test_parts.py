@@ -19,7 +19,7 @@ from pytest_iommufd.host.display import Plain, Rich
 from pytest_iommufd.host.progress import duration
 from pytest_iommufd.kernel import resolve
 from pytest_iommufd.kernel.build import config
-from pytest_iommufd.kernel.build import make as build
+from pytest_iommufd.kernel.build.folder import relocate
 from pytest_iommufd.kernel.cache.store import Estimate, Estimates
 from pytest_iommufd.kernel.source.mirrors import KEYRING, Mirror, find_mirrors, private_sources
 
@@ -263,7 +263,7 @@ def test_copy_of_a_build_directory_is_built_in_where_it_is(tmp_path: Path) -> No
     )
     os.utime(command, (1, 2))
     moved = {Path("/cache/x.partial/build"): tmp_path / "new", Path("/src"): tmp_path / "s"}
-    build.relocate(tmp_path / "new", moved)
+    relocate(tmp_path / "new", moved)
     assert command.read_text() == (
         f"gcc -I{tmp_path}/s/include -I/src-x -o {tmp_path}/new/tools/weak.o weak.c\n"
     )

@@ -14,9 +14,9 @@ from pytest_iommufd.commands.main import main
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import ready
 from pytest_iommufd.kernel.build.make import BuildError
-from pytest_iommufd.kernel.build.workspace import Workspace, open_workspace, tree_of
 from pytest_iommufd.kernel.cache.store import Cache
 from pytest_iommufd.kernel.spec import parse
+from pytest_iommufd.kernel.workspace import Workspace, open_workspace, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -232,7 +232,7 @@ def test_description_of_another_version_is_made_anew(
 ) -> None:
     with opened(tree) as workspace:
         folder = workspace.folder
-    monkeypatch.setattr("pytest_iommufd.kernel.resolver.describer", lambda: "new code")
+    monkeypatch.setattr("pytest_iommufd.kernel.description.describer", lambda: "new code")
     with pytest.raises(Problem, match="another version of pytest-iommufd"):
         ready(str(folder))
     with opened(tree) as workspace:

@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.resources import jobs
 from pytest_iommufd.host.run import run
 from pytest_iommufd.kernel.build import config
+from pytest_iommufd.kernel.build.folder import Built, load_order
 from pytest_iommufd.kernel.cache.store import Estimate, Estimates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pytest_iommufd.host.progress import Progress
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 RECIPE = "1"
 """Changes whenever this module would build something else from the same source and options."""
 BUILD_SIZE = 500_000_000
-TOPS = ("iommufd", "vfio_pci")
-"""The modules that tests need; what these need comes along."""
 After = Literal["", "edits", "patches"]
 """What came after the build with whose directory a build begins; empty when it begins with none."""
 # CPU seconds and lines of output, as a first guess.
@@ -45,21 +41,6 @@ _FIXED = {
     "KBUILD_BUILD_USER": "pytest-iommufd",
     "KBUILD_BUILD_HOST": "localhost",
 }
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build made, in its build directory.
-
-    Attributes:
-        release: `uname -r` of the kernel.
-        image: its bzImage.
-        modules: iommufd, vfio-pci and what they need, in the order to load them.
-    """
-
-    release: str
-    image: Path
-    modules: tuple[Path, ...]
 
 
 class Make:
@@ -208,73 +189,6 @@ def build(
     )
 
 
-def relocate(folder: Path, moved: Mapping[Path, Path]) -> None:
-    """Make a copy of a build directory good for building in.
-
-    make compiles anew what is not noted with the very words that it would use now, and these have
-    absolute paths: all of the source tree, and in tools/ of the build directory too.
-
-    Args:
-        folder: the copy.
-        moved: folders by where they were when the build ran.
-
-    Raises:
-        OSError: the copy cannot be read or written.
-    """
-    # make itself sees no symbolic links in these paths.
-    names = {os.path.realpath(old): os.path.realpath(new) for old, new in moved.items()}
-    words = {os.fsencode(old): os.fsencode(new) for old, new in names.items() if old != new}
-    if not words:
-        return
-    # a path, and not the beginning of a longer name
-    pattern = re.compile(rb"(" + b"|".join(map(re.escape, words)) + rb")(?![\w.+~-])")
-    for path in (*folder.rglob("*.cmd"), *folder.rglob("*.d")):
-        if not path.is_file():
-            continue
-        before = path.read_bytes()
-        after = pattern.sub(lambda match: words[match[1]], before)
-        if after != before:
-            times = path.stat()
-            path.write_bytes(after)
-            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def load_order(folder: Path, tops: Sequence[str] = TOPS) -> tuple[Path, ...]:
-    """Find modules and what they need.
-
-    Args:
-        folder: a build directory.
-        tops: the modules' names; those that the kernel has not are left out.
-
-    Returns:
-        Module files in the order to load them; empty when all are built in.
-    """
-    files = {
-        path.stem.replace("-", "_"): path
-        for line in (folder / "modules.order").read_text("utf-8").split()
-        for path in [folder / line.replace(".o", ".ko")]
-    }
-    order: dict[str, Path] = {}
-
-    def add(name: str) -> None:
-        if name in order or name not in files:
-            return
-        for needed in _depends(files[name]):
-            add(needed)
-        order[name] = files[name]
-
-    for top in tops:
-        add(top)
-    return tuple(order.values())
-
-
-def _depends(module: Path) -> list[str]:
-    """The names that modpost wrote into a module as its dependencies."""
-    found = re.search(rb"\0depends=([^\0]*)\0", module.read_bytes())
-    names = found[1].decode().split(",") if found else []
-    return [name.replace("-", "_") for name in names if name]
-
-
 def _configure(make: Make, tree: Path, folder: Path, progress: Progress) -> None:
     progress.step("configuring")
     wanted = config.options()
@@ -293,23 +207,3 @@ def _compile(make: Make, cache: Cache, progress: Progress, after: After) -> None
     # Lines of a rebuild say little about the next one: how much it does depends on the edit.
     lines = make("bzImage", "modules", progress=progress, lines=0 if after else expected.lines)
     known.put(kind, Estimate(time.monotonic() - began, len(lines)))
-
-
-def keep(built: Built, folder: Path) -> tuple[str, tuple[str, ...]]:
-    """Copy image and modules out of the build directory.
-
-    Args:
-        built: what was built.
-        folder: where to.
-
-    Returns:
-        Paths of the image and of the modules, relative to the folder.
-
-    Raises:
-        OSError: they cannot be copied.
-    """
-    (folder / "modules").mkdir()
-    shutil.copy2(built.image, folder / "bzImage")
-    for module in built.modules:
-        shutil.copy2(module, folder / "modules" / module.name)
-    return "bzImage", tuple(f"modules/{module.name}" for module in built.modules)

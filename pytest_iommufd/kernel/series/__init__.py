@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Patch series: found, applied, and the ones that come with the package."""
+"""Patch series: found, read and applied, and those that come with the package."""

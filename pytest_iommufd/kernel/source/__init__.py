@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a kernel's source comes from: Debian's packages, and copies of trees."""
+"""Where source comes from and which it is: Debian's packages, trees, git, and copies of trees."""

@@ -11,15 +11,15 @@ import contextlib
 import dataclasses
 import json
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
-from pytest_iommufd.kernel import resolver
+from pytest_iommufd.kernel import description, resolver
 from pytest_iommufd.kernel.build import make as build
+from pytest_iommufd.kernel.build.folder import load_order, relocate
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.series import derive
 from pytest_iommufd.kernel.series.patchseries import identity as identity_of
@@ -128,7 +128,7 @@ class Workspace:
                 self._kernel(progress)
                 self._linked = self._built_in()
             if any(name.startswith(_HEADERS) for name in self._unbuilt):
-                self._describe(progress)
+                description.renew(self._cache, self.folder, self._record(), progress)
             self._unbuilt = set()
             self._write_unbuilt()
         return what
@@ -173,17 +173,6 @@ class Workspace:
         objects = sorted(path for path in folder.glob("*.o") if path.name not in others)
         return digest(*(part for path in objects for part in (path.name, path.read_bytes())))
 
-    def _describe(self, progress: Progress) -> None:
-        from pytest_iommufd.uapi.describe import describe  # noqa: PLC0415 - only builders need it
-
-        progress.step("reading the uAPI headers", 2)
-        record = self._record()
-        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            fresh = Path(scratch) / record.uapi
-            describe(tree=self.source, build=self._build, destination=fresh)
-            fresh.replace(self.folder / record.uapi)
-        self._remember(describer=resolver.describer())
-
     def _record(self) -> entries.Record:
         record = entries.read(self.folder)
         assert record  # noqa: S101 - open_workspace() has seen to it
@@ -205,9 +194,8 @@ class Workspace:
 
     def check(self, progress: Progress) -> Self:
         """Make the description anew if another version of this package wrote it."""
-        if self._record().describer != resolver.describer():
-            with self._cache.writing():
-                self._describe(progress)
+        if self._record().describer != description.describer():
+            description.renew(self._cache, self.folder, self._record(), progress)
         return self
 
 
@@ -270,14 +258,14 @@ def _make(
     with cache.making(folder) as partial:
         source = derive.derive(base, (), partial, cache, progress)
         moved = {partial / "build": folder / "build", source: folder / derive.SOURCE}
-        build.relocate(partial / "build", moved)
+        relocate(partial / "build", moved)
         shutil.copy2(kernel.uapi, partial)
         dataclasses.replace(
             record,
             tree=str(folder / derive.SOURCE),
             image=_IMAGE,
             modules=[
-                f"build/{path.relative_to(kernel.build)}" for path in build.load_order(kernel.build)
+                f"build/{path.relative_to(kernel.build)}" for path in load_order(kernel.build)
             ],
             inputs=inputs,
         ).write(partial)
