@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import resources, tools
 from pytest_iommufd.host.run import ask
 from pytest_iommufd.iommufd.leaks import MOCK_DEVICES
@@ -23,6 +24,7 @@ from pytest_iommufd.kernel.cache.store import VARIABLE, Cache, gigabytes
 from pytest_iommufd.kernel.source.packages import SOURCE_SIZE
 from pytest_iommufd.lab import Settings
 from pytest_iommufd.machine import accel
+from pytest_iommufd.machine.iommu import IOMMUS
 
 if TYPE_CHECKING:
     import argparse
@@ -126,6 +128,19 @@ def check_qemu() -> Finding:
     return Finding("QEMU", State.OK, f"{version}, {program}")
 
 
+def check_iommus() -> Finding:
+    """Which real IOMMUs this QEMU can give a guest, with devices behind them."""
+    lacks = []
+    for iommu in IOMMUS.values():
+        try:
+            iommu.words(tools.find(tools.QEMU) or tools.QEMU)
+        except (OSError, Problem) as error:
+            lacks.append(str(error).partition("\n")[0])
+    if lacks:
+        return Finding("IOMMUs", State.NOTE, f"{'; '.join(lacks)}; only --iommufd-iommu needs them")
+    return Finding("IOMMUs", State.OK, f"--iommufd-iommu {', '.join(IOMMUS)}")
+
+
 def check_kvm() -> Finding:
     """Whether guests run at full speed; it is tried, if there is a kernel to try it with."""
     slow = "guests are emulated (TCG), which is slower and gives the same verdicts"
@@ -223,6 +238,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_apt,
     check_install,
     check_qemu,
+    check_iommus,
     check_kvm,
     check_cpus,
     check_memory,

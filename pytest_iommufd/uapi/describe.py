@@ -7,10 +7,8 @@ The tree need not be built or configured, and the machine needs no kernel header
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from typing import Any
 from cffi import CDefError, FFIError
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.run import ask
 from pytest_iommufd.uapi.abi import FORMAT, Uapi
 
 _IOMMUFD = "include/uapi/linux/iommufd.h"
@@ -43,6 +42,8 @@ _ARCH = {
     "x86_64": "x86",
 }
 
+# Enough of C for what matters here. pycparser would have to understand all of each header that is
+# included, of any kernel and architecture: it stops at __extension__, typeof and what comes next.
 _WORD = re.compile(r"\w+|'(?:\\.|[^'])*'|\"(?:\\.|[^\"])*\"|\.\.\.|\S")
 
 _POINTER = re.compile(r"\w[\w ]*\*+ *(?=\w+;)(\w+)")
@@ -152,10 +153,10 @@ class _Compiler:
         self.includes = [f'#include "{name}"' for name in headers]
 
     def preprocess(self) -> str:
-        result = self._run(["-E", "-dD", "-D__attribute__(x)="], self.includes)
-        if result.returncode:
-            self._refuse(result.stderr)
-        return result.stdout
+        status, text, errors = self._run(["-E", "-dD", "-D__attribute__(x)="], self.includes)
+        if status:
+            self._refuse(errors)
+        return text
 
     def evaluate(self, expressions: dict[str, str]) -> dict[str, int]:
         """Value of each expression; those that are no integer constants are left out."""
@@ -167,35 +168,29 @@ class _Compiler:
                 f'asm volatile("-> {name} %0 %1" : : "i"((long long)({text})), "i"(({text}) < 0));'
                 for name, text in wanted.items()
             ]
-            result = self._run(["-S", "-o", "-"], [*lines, "}"])
-            if not result.returncode:
-                return dict(_read_values(result.stdout))
+            status, assembly, errors = self._run(["-S", "-o", "-"], [*lines, "}"])
+            if not status:
+                return dict(_read_values(assembly))
             names = list(wanted)
             bad = {
                 names[int(line) - first]
-                for line in re.findall(r"^<stdin>:(\d+):\d+: error", result.stderr, re.MULTILINE)
+                for line in re.findall(r"^<stdin>:(\d+):\d+: error", errors, re.MULTILINE)
                 if first <= int(line) < first + len(names)
             }
             if not bad:
-                self._refuse(result.stderr)
+                self._refuse(errors)
             wanted = {name: text for name, text in wanted.items() if name not in bad}
 
-    def _run(self, flags: list[str], lines: list[str]) -> subprocess.CompletedProcess[str]:
+    def _run(self, flags: list[str], lines: list[str]) -> tuple[int, str, str]:
+        command = ["gcc", *self.flags, *flags, "-x", "c", "-"]
         try:
-            return subprocess.run(
-                ["gcc", *self.flags, *flags, "-x", "c", "-"],
-                input="\n".join(lines) + "\n",
-                cwd=self.tree,
-                env=os.environ | {"LC_ALL": "C"},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = ask(command, cwd=self.tree, text="\n".join(lines) + "\n")
         except FileNotFoundError:
             raise Problem(
                 "no C compiler: gcc is needed to read a kernel's headers",
                 mend="apt-get install gcc libc6-dev",
             ) from None
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def _refuse(self, stderr: str) -> None:
         raise Problem(

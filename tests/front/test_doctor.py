@@ -118,6 +118,19 @@ def test_broken_qemu(programs: Path) -> None:
     assert "lib.so is not there" in found.text
 
 
+def test_qemu_of_another_name_without_iommus(programs: Path) -> None:
+    qemu = programs / "qemu-kvm"
+    qemu.write_text('#!/bin/sh\n[ "$1" = --version ] && echo QEMU 9.0\nexit 0\n')
+    qemu.chmod(0o755)
+    found = doctor.check_qemu()
+    assert found.state is State.OK
+    assert found.text == f"QEMU 9.0, {qemu}"
+    found = doctor.check_iommus()
+    assert found.state is State.NOTE
+    assert "no device intel-iommu" in found.text
+    assert "no device amd-iommu" in found.text
+
+
 def test_kvm_absent(nothing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accel, "DEVICE", nothing / "kvm")
     assert doctor.check_kvm().state is State.NOTE

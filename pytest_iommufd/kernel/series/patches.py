@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What git and mail programs begin each mail of a file with. A sentence may begin with "From ", too.
+# What git and mail programs begin each mail of a file with. A sentence may begin with "From ", too,
+# which git does not quote: Python's mailbox.mbox takes it for the next mail.
 _MAIL = re.compile(rb"^From \S+ .*\d\d:\d\d.* \d{4}\r?\n", re.MULTILINE)
 _HEADERS = re.compile(rb"(?:[A-Za-z-]+:.*\n(?:[ \t].*\n)*)+\r?\n")
 _MAIL_HEADER = re.compile(rb"^(?:From|Subject|Message-Id):", re.MULTILINE | re.IGNORECASE)
