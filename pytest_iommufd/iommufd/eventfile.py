@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.request import IoctlError
+from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
     from pytest_iommufd.agent.protocol import Argument, Result
@@ -88,9 +89,10 @@ class EventFile:
         __tracebackhide__ = True
         return self._checked(self._context.process.syscall(name, self.fd, *args), name)
 
-    @staticmethod
-    def _checked(result: Result, name: str) -> int:
+    def _checked(self, result: Result, name: str) -> int:
         __tracebackhide__ = True
+        outcome = errno_name(result.errno) if result.errno else str(result.ret)
+        self._context.process.calls.append(f"{name}() = {outcome}")
         if result.errno:
             raise IoctlError(result.errno, f"{name}()", None)
         return result.ret

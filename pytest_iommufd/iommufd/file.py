@@ -42,11 +42,11 @@ class IoctlFile:
         process: who has it open.
         uapi: the kernel's structs.
         fd: the file descriptor.
-        beside: a file of the process that it shares scratch memory and list of calls with.
+        beside: a file of the process that it shares scratch memory with.
 
     Attributes:
         process, uapi, fd: the same; fd is -1 once it is closed.
-        calls: the ioctls made, for reports.
+        calls: the calls that the process has made, for reports.
         arena: what is left of the process's scratch memory.
     """
 
@@ -56,7 +56,7 @@ class IoctlFile:
         self.process = process
         self.uapi = uapi
         self.fd = fd
-        self.calls: list[Call] = beside.calls if beside else []
+        self.calls = process.calls
         self.arena: Arena = beside.arena if beside else Arena(process)
         self._how = _PLAIN
 

@@ -64,12 +64,14 @@ class Process:
         pid: its process id there.
         arena: the address of its scratch memory.
         arena_size: the size of that, bytes.
+        calls: what tests are about of what it and its forks have called, for reports by str().
     """
 
     def __init__(self, session: Session, worker: int, spawned: bytes) -> None:
         self.session = session
         self.worker = worker
         self.pid, self.arena, self.arena_size = parse_spawned(spawned)
+        self.calls: list[object] = []
         self._ended: ProcessEnd | None = None
         session.workers[worker] = self
 
@@ -286,6 +288,7 @@ class Process:
         worker = self.session.free_worker()
         request = Frame(FrameType.FORK, self.worker, payload=worker.to_bytes(4, "little"))
         child = Process(self.session, worker, self.session.ask(request, "forking a process"))
+        child.calls = self.calls
         for observer in self.session.observers:
             observer.forks(self, child)
         return child

@@ -3,47 +3,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import traceback
+from typing import TYPE_CHECKING, Protocol, Self
 
 import pytest
 
 from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.iommufd.expecting import expecting
-from pytest_iommufd.rules.model import DECLARED, OK
+from pytest_iommufd.rules.model import DECLARED, OK, RuleError
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from pytest_iommufd.rules.model import Defect
 
+# The module whose frames are between a test and a fixture that it asks for by name.
+_FIXTURES = "_pytest.fixtures"
+
+
+class Made(Protocol):
+    """A call that was made; as a string it says which and what it gave."""
+
+    @property
+    def errno(self) -> int:
+        """What it gave, 0 for success."""
+
 
 class Expectation:
-    """Expects of a block what the test's rule says, and remembers what it got.
+    """Expects of a call what the test's rule says, and remembers what it got.
 
         with expected:
             iommufd.hwpt_alloc(mock_device, ioas, __reserved=1)
         if expected.ok:
             ...
 
+    A block makes exactly one call, and no fixture: what else fails there could pass for it.
+
     Args:
         result: "OK", or an errno's name.
-        defects: what kernels are known to do instead. Of a block that gives the result of one,
+        defects: what kernels are known to do instead. Of a call that gives the result of one,
             `defect` remembers it; the test goes on, and is that of a known defect if it passes.
 
     Attributes:
-        result, defects: the same.
+        defects: the same.
         defect: the known defect that the kernel showed, None before.
-        got: what the last block's ioctl gave, "" before.
+        calls: those that the test has made so far.
+        idle: whether the test has asked for it and not looked at it yet.
+        got: what the last call that was judged gave, "" before.
         error: its error, None when it succeeded.
     """
 
     def __init__(self, result: str, defects: tuple[Defect, ...] = ()) -> None:
-        self.result = result
         self.defects = defects
         self.defect: Defect | None = None
+        self.calls: Sequence[object] = ()
+        self.idle = False
         self.got = ""
         self.error: IoctlError | None = None
+        self._result = result
+        self._before = 0
+
+    @property
+    def result(self) -> str:
+        """What the call must give: "OK", or an errno's name."""
+        self.idle = False
+        return self._result
 
     @property
     def ok(self) -> bool:
@@ -56,34 +82,64 @@ class Expectation:
         Args:
             result: "OK", or an errno's name.
         """
-        if self.result == DECLARED:
-            self.result = result
+        if self._result == DECLARED:
+            self._result = result
         return self
+
+    def check(self, *made: Made | int) -> None:
+        """Judge calls that were made already: in one round trip, or by other threads.
+
+        Args:
+            made: each call, or just its errno.
+
+        Raises:
+            RuleError: there is none.
+        """
+        __tracebackhide__ = True
+        if not made:
+            raise RuleError("there is no call to judge", expected="at least one")
+        for each in made:
+            number = each if isinstance(each, int) else each.errno
+            self._judge(number, errno_name(number) if isinstance(each, int) else each)
 
     def __enter__(self) -> Self:
         self._expecting = expecting(self.result)
         self._expecting.__enter__()
+        self._before = len(self.calls)
         return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        trace: TracebackType | None,
     ) -> bool:
         __tracebackhide__ = True
         self._expecting.__exit__(None, None, None)
-        self.error = error if isinstance(error, IoctlError) else None
-        if error is not self.error:
+        if not (error is None or isinstance(error, IoctlError)):
             return False
-        self.got = errno_name(self.error.errno or 0) if self.error else OK
+        made = self.calls[self._before :]
+        if len(made) != 1:
+            raise RuleError(
+                f"the block makes {len(made)} calls: {', '.join(map(str, made))}",
+                expected="one, which its rule is about",
+            )
+        if any(frame.f_globals["__name__"] == _FIXTURES for frame, _ in traceback.walk_tb(trace)):
+            raise RuleError(f"a fixture failed in the block: {error}", expected="its call only")
+        self.error = error
+        self._judge((error.errno or 0) if error else 0, error)
+        return True
+
+    def _judge(self, number: int, given: object) -> None:
+        __tracebackhide__ = True
+        self.got = errno_name(number) if number else OK
+        if self.got == self.result:
+            return
         shown = next((one for one in self.defects if one.gives == self.got), None)
-        if self.got != self.result and not shown:
-            gave = f"got {error}" if error else "but the kernel accepted the call"
+        if not shown:
+            gave = f"got {given}" if number else "but the kernel accepted the call"
             raise AssertionError(f"expected {self.result}, {gave}") from None
-        if self.got != self.result:
-            self.defect = shown
-        return error is not None
+        self.defect = shown
 
 
 EXPECTATION = pytest.StashKey[Expectation]()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From pytest's report of a rule's test to the rule's result, known defects told apart.
 
-A test in which the kernel did what the catalogue lists as a defect of the rule is xfailed.
+A test in which the kernel did what the catalogue lists as a defect of the rule is xfailed. A test
+that is wrong says nothing of its rule.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pytest_iommufd.machine import AgentFailed, KernelSplat, Verdict
 from pytest_iommufd.rules.calls import CALLS_KEY
 from pytest_iommufd.rules.expectation import EXPECTATION
 from pytest_iommufd.rules.marker import ABSENT, rule_of
+from pytest_iommufd.rules.model import RuleError
 from pytest_iommufd.rules.verdicts import Mark, Result
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def judge(
         spec: as it was asked for.
     """
     expectation = item.stash.get(EXPECTATION, None)
+    if _fail_idle(report, expectation) or (error and error.errisinstance(RuleError)):
+        return
     # a test that is wrong is no defect that is known
     wrong = _fail_odd_skip(report) or bool(error and error.errisinstance(Problem))
     mark = _mark(report, error)
@@ -94,6 +98,14 @@ def _shown(expectation: Expectation, mark: Mark) -> Defect | None:
     if mark is Mark.HOLDS:
         return expectation.defect
     return next((one for one in expectation.defects if one.gives == mark.value), None)
+
+
+def _fail_idle(report: pytest.TestReport, expectation: Expectation | None) -> bool:
+    if not (expectation and expectation.idle and report.when == "call" and report.passed):
+        return False
+    report.outcome = "failed"
+    report.longrepr = "the test asks what its rule expects, and judges no call by it"
+    return True
 
 
 def _fail_odd_skip(report: pytest.TestReport) -> bool:

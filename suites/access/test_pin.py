@@ -252,8 +252,9 @@ def test_unknown_flag(expected, access, area, bit):
 
 @rule("access.pin.not_for_all")
 def test_access_that_does_not_pin(expected, ioas, area):
+    unpinning = ioas.create_access()
     with expected:
-        ioas.create_access().pin(area, 0x1000)
+        unpinning.pin(area, 0x1000)
 
 
 @rule("access.pin.syz")
@@ -296,8 +297,9 @@ def test_unpinned_twice(expected, buffer, access, area):
 @rule("access.unpin.own")
 def test_number_is_of_its_own_access(expected, ioas, buffer, access, area):
     item = access.pin(area, 0x1000, buffer)
+    other = ioas.create_access(pin=True)
     with expected:
-        ioas.create_access(pin=True).unpin(item)
+        other.unpin(item)
     access.unpin(item)
 
 

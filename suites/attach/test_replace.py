@@ -41,10 +41,9 @@ def test_device_that_is_something_else(expected, iommufd, hwpt, kind, request):
 
 
 @rule("attach.replace.device.before_pt")
-def test_device_is_told_first(expected, iommufd, ioas):
+def test_device_is_told_first(expected, iommufd, fault_queue):
     with expected:
-        _replace(iommufd, 9999, iommufd.fault_queue_alloc().id)
-    ioas.destroy()
+        _replace(iommufd, 9999, fault_queue.id)
 
 
 @rule("attach.replace.other_context")

@@ -36,9 +36,7 @@ def test_size_of_zero(expected, command):
 def test_size_below_the_least(expected, command, first_version):
     least = first_version(command)
     sizes = itertools.product({1, 4, least - 4, least - 1}, [0, 0xFF])
-    for answer in command.calls(itertools.starmap(command.of_size, sizes)):
-        with expected:
-            answer.check()
+    expected.check(*command.calls(itertools.starmap(command.of_size, sizes)))
 
 
 @rule("generic.size.minimum")
@@ -70,9 +68,7 @@ def test_tail_with_a_bit_set(expected, command):
         contents += [
             content[:place] + b"\x80" + content[place + 1 :] for place in {command.sizeof, size - 1}
         ]
-    for answer in command.calls(contents):
-        with expected:
-            answer.check()
+    expected.check(*command.calls(contents))
 
 
 @rule("generic.size.tail_unreadable")
@@ -80,9 +76,7 @@ def test_tail_cannot_be_read(expected, command):
     fields = bytes(command.sizeof - 4)
     sizes = (command.sizeof + 1, command.sizeof + 4096, ALL_ONES)
     contents = (size.to_bytes(4, "little") + fields for size in sizes)
-    for answer in command.calls(contents, at_end=True):
-        with expected:
-            answer.check()
+    expected.check(*command.calls(contents, at_end=True))
 
 
 @rule("generic.size.tail_nonzero_before_unreadable")
@@ -90,6 +84,4 @@ def test_tail_with_a_bit_set_before_what_cannot_be_read(expected, command):
     rest = bytes(command.sizeof - 4) + b"\1" * 16
     sizes = (command.sizeof + 64, ALL_ONES)
     contents = (size.to_bytes(4, "little") + rest for size in sizes)
-    for answer in command.calls(contents, at_end=True):
-        with expected:
-            answer.check()
+    expected.check(*command.calls(contents, at_end=True))

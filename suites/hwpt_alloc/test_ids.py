@@ -49,8 +49,9 @@ def test_dev_id_of_a_destroyed_device(expected, iommufd, destroyed_device, ioas)
 @rule("hwpt_alloc.dev_id.other_type")
 @pytest.mark.parametrize("kind", ["ioas", "auto_hwpt", "nested_hwpt", "selftest", "viommu"])
 def test_dev_id_of_another_type(expected, iommufd, ioas, kind, request):
+    other = request.getfixturevalue(OBJECTS[kind])
     with expected:
-        iommufd.hwpt_alloc(request.getfixturevalue(OBJECTS[kind]), ioas)
+        iommufd.hwpt_alloc(other, ioas)
 
 
 @rule("hwpt_alloc.dev_id.other_type.nested")
@@ -58,8 +59,9 @@ def test_dev_id_of_another_type(expected, iommufd, ioas, kind, request):
 def test_dev_id_of_another_type_for_a_nested(
     expected, iommufd, parent_hwpt, hwpt_type, kind, request
 ):
+    other = request.getfixturevalue(OBJECTS[kind])
     with expected:
-        iommufd.hwpt_alloc(request.getfixturevalue(OBJECTS[kind]), parent_hwpt, hwpt_type.valid())
+        iommufd.hwpt_alloc(other, parent_hwpt, hwpt_type.valid())
 
 
 @rule("hwpt_alloc.dev_id.other_context")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd import Request
 from pytest_iommufd.rules.catalogue import FILE, Catalogue
 from pytest_iommufd.rules.marker import ABSENT
 from pytest_iommufd.uapi import errno_number
@@ -101,16 +102,16 @@ def resolve(uapi: Uapi, request: pytest.FixtureRequest) -> Callable[[Any], Any]:
 
 
 @pytest.fixture
-def call(
+def prepare(
     iommufd: Context,
     uapi: Uapi,
     type_field: str,
     readonly: Callable[[bytes], int],
     resolve: Callable[[Any], Any],
-) -> Callable[..., None]:
-    """Makes the call of a base with the errors of some rungs."""
+) -> Callable[..., Callable[[], None]]:
+    """Prepares the call of a base with the errors of some rungs."""
 
-    def make(base: dict[str, int], *rungs: Mapping[str, Any]) -> None:
+    def make(base: dict[str, int], *rungs: Mapping[str, Any]) -> Callable[[], None]:
         fields: dict[str, Any] = dict(base)
         flags = 0
         for rung in rungs:
@@ -118,22 +119,25 @@ def call(
             flags |= fields.pop("flags", 0)
         fields["flags"] = flags
         tail, nth = fields.pop("tail", b""), fields.pop("fail_nth", 0)
-        if not fields.pop("readonly", False):
-            with iommufd.sending(tail=tail, fail_nth=nth):
-                iommufd.hwpt_alloc(fields.pop("dev_id"), fields.pop("pt_id"), **fields)
-            return
-        fields.setdefault("size", uapi.sizeof("iommu_hwpt_alloc") + len(tail))
         fields[type_field] = fields.pop("data_type", 0)
-        at = readonly(bytes(uapi.struct("iommu_hwpt_alloc", **fields)) + tail)
-        with iommufd.sending(fail_nth=nth):
-            iommufd.ioctl_pointer("IOMMU_HWPT_ALLOC", at)
+        given = Request("IOMMU_HWPT_ALLOC", fields, tail)
+        if fields.pop("readonly", False):
+            fields.setdefault("size", uapi.sizeof("iommu_hwpt_alloc") + len(tail))
+            at = readonly(bytes(uapi.struct("iommu_hwpt_alloc", **fields)) + tail)
+            given = Request("IOMMU_HWPT_ALLOC", at=at, content=b"")
+
+        def call() -> None:
+            with iommufd.sending(fail_nth=nth):
+                iommufd.send(given)
+
+        return call
 
     return make
 
 
 @pytest.fixture
 def check(
-    call: Callable[..., None],
+    prepare: Callable[..., Callable[[], None]],
     expected: Expectation,
     dialect: str,
     lacks: Callable[[Capability], str],
@@ -145,8 +149,9 @@ def check(
         return found.expected(dialect, lambda name: lacks(CATALOGUE.capabilities[name]))
 
     def make(ladder: str, rungs: dict[str, Any], base: dict[str, int], upper: str) -> None:
+        call = prepare(base, rungs[upper])
         with expected:
-            call(base, rungs[upper])
+            call()
         order = LADDERS[ladder][dialect]
         for lower in order[order.index(upper) + 1 :]:
             same = (rungs[upper].keys() & rungs[lower].keys()) - {"flags"}
@@ -154,9 +159,10 @@ def check(
                 continue
             if result(ladder, lower).startswith(ABSENT):
                 continue
+            call = prepare(base, rungs[lower], rungs[upper])
             try:
                 with raises_errno(errno_number(expected.result)):
-                    call(base, rungs[lower], rungs[upper])
+                    call()
             except AssertionError as error:
                 error.add_note(f"with {upper} and {lower} both wrong")
                 raise

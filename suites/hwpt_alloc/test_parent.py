@@ -64,8 +64,9 @@ def test_parent_without_data(expected, iommufd, mock_device, parent_hwpt, size):
 @rule("hwpt_alloc.parent.no_data.before_parent")
 @pytest.mark.parametrize("kind", NO_PARENT)
 def test_no_parent_without_data(expected, iommufd, mock_device, kind, request):
+    no_parent = request.getfixturevalue(NO_PARENT[kind])
     with expected:
-        iommufd.hwpt_alloc(mock_device, request.getfixturevalue(NO_PARENT[kind]))
+        iommufd.hwpt_alloc(mock_device, no_parent)
 
 
 @rule("hwpt_alloc.parent.flags_before_parent")

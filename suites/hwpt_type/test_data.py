@@ -91,7 +91,8 @@ def test_minimum_and_more(expected, declared, alloc, data, uapi, check_reached):
     content = data.valid().content
     for length in range(declared.least(uapi), len(content) + 1):
         with expected:
-            check_reached(alloc(content[:length]), content[:length])
+            made = alloc(content[:length])
+        check_reached(made, content[:length])
 
 
 @of_each("data.length.beyond")
@@ -165,7 +166,8 @@ def test_data_is_not_written(alloc, data, buffer):
 def test_values_that_a_field_takes(expected, field, alloc, uapi, check_reached):
     for content in field.inside(uapi):
         with expected:
-            check_reached(alloc(content), content)
+            made = alloc(content)
+        check_reached(made, content)
 
 
 @of_each("data.field.FIELD.outside", "data")

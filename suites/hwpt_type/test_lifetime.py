@@ -116,8 +116,9 @@ def test_allocation_against_destroy_of_the_parent(expected, iommufd, device, ioa
     pairs = {(made.errno, gone.errno) for made, gone in zip(*results, strict=True)}
     # made, and so the parent is held; or the parent had gone
     assert pairs <= {(0, EBUSY), (EINVAL, 0)}
+    after = iommufd.ioas_alloc()
     with expected:
-        iommufd.ioas_alloc().destroy()
+        after.destroy()
 
 
 @of_each("event.queue", "event")

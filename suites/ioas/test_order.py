@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd import Request
 from pytest_iommufd.rules.catalogue import FILE, Catalogue
 from pytest_iommufd.uapi import errno_number
 
@@ -140,21 +141,23 @@ def test_order(expected, request, iommufd, ioas, other_ioas, buffer, ioctl, rung
     other_ioas.map(buffer, 0x1000, iova=PLACE)
     name, wrong = f"ioas.order.{ioctl}", WRONG[ioctl]
 
-    def call(*rungs: str) -> None:
+    def wrong_in(*rungs: str) -> Request:
         given = dict(RIGHT[ioctl])
         for one in rungs:
             given |= wrong[one]
         for key, value in given.items():
             if isinstance(value, str):
                 given[key] = request.getfixturevalue(value).__index__()
-        with iommufd.sending(tail=given.pop("tail", b"")):
-            iommufd.ioctl(f"IOMMU_IOAS_{ioctl.upper()}", **given)
+        tail = given.pop("tail", b"")
+        return Request(f"IOMMU_IOAS_{ioctl.upper()}", given, tail)
 
+    call = wrong_in(rung)
     with expected:
-        call(rung)
+        iommufd.send(call)
     order = CATALOGUE.ladders[name]["mainline"]
     for lower in order[order.index(rung) + 1 :]:
         same_errno = CATALOGUE.rule(f"{name}.{lower}").expect["mainline"] == expected.result
         if not same_errno and not wrong[rung].keys() & wrong[lower].keys():
+            call = wrong_in(lower, rung)
             with raises_errno(errno_number(expected.result)):
-                call(lower, rung)
+                iommufd.send(call)

@@ -35,6 +35,7 @@ def info_bytes(container: VfioContainer, argsz: int, at: int = 0) -> bytes:
     asked = program.syscall("ioctl", context.fd, context.uapi.ioctl(name).number, where)
     program.read(where, ROOM)
     results = context.process.run(program, during=f"{name} with argsz {argsz}")
+    context.calls.append(f"{name} with argsz {argsz}")
     if error := results[asked.index].errno:
         raise IoctlError(error, name, None)
     return results[-1].data

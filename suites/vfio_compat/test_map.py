@@ -28,8 +28,9 @@ def check(context: Context, hwpt: Hwpt, iova: int, buffer: Buffer) -> None:
 @rule("vfio_compat.map.accepted")
 @pytest.mark.parametrize("kind", ["type1", "type1v2"])
 def test_map(expected, iommufd, auto_hwpt, start, buffer, kind, request):
+    container = request.getfixturevalue(kind)
     with expected:
-        request.getfixturevalue(kind).map_dma(start, buffer, buffer.size)
+        container.map_dma(start, buffer, buffer.size)
     check(iommufd, auto_hwpt, start, buffer)
 
 

@@ -162,8 +162,7 @@ def test_unmap_of_the_memory_of_a_queue(expected, viommu, container, start, buff
 @rule("vfio_compat.unmap.during_map")
 @pytest.mark.usefixtures("with_device")
 def test_unmap_of_what_is_being_mapped(expected, while_mapping, start, page_size):
-    with expected:
-        while_mapping(start, "VFIO_IOMMU_UNMAP_DMA", iova=start, size=page_size)
+    expected.check(while_mapping(start, "VFIO_IOMMU_UNMAP_DMA", iova=start, size=page_size))
 
 
 # ---- parts of a mapping ----
@@ -250,5 +249,4 @@ def test_split_of_a_dmabuf(expected, type1, ioas, dmabuf, start, page_size):
 @rule("vfio_compat.unmap.split_during_map")
 @pytest.mark.usefixtures("type1")
 def test_split_of_what_is_being_mapped(expected, while_mapping, start, page_size):
-    with expected:
-        while_mapping(start, "VFIO_IOMMU_UNMAP_DMA", iova=start, size=page_size // 2)
+    expected.check(while_mapping(start, "VFIO_IOMMU_UNMAP_DMA", iova=start, size=page_size // 2))

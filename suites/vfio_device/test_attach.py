@@ -124,6 +124,7 @@ def test_again(expected, vfio_device, ioas):
     hwpt = vfio_device.attach_iommufd_pt(ioas)
     with expected:
         assert vfio_device.attach_iommufd_pt(ioas) == hwpt
+    with expected:
         assert vfio_device.attach_iommufd_pt(hwpt) == hwpt
     vfio_device.detach_iommufd_pt()
     ioas.destroy()

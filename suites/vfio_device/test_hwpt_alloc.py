@@ -191,6 +191,8 @@ def test_dirty_tracking_of_clean_pages(expected, iommufd, vfio_device, ioas, buf
     bitmap = iommufd.put(bytes(8))
     with expected:
         hwpt.set_dirty_tracking()
+    with expected:
         hwpt.get_dirty_bitmap(iova, buffer.size, page_size, bitmap)
+    with expected:
         hwpt.set_dirty_tracking(enable=False)
     assert iommufd.process.read(bitmap, 8) == bytes(8)

@@ -44,7 +44,8 @@ def test_context_is_closed_first(expected, iommufd, attached, ioas, other_ioas):
     iommufd.close()
     with expected:
         attached.attach_iommufd_pt(other_ioas)
-        attached.detach_iommufd_pt()
+    attached.detach_iommufd_pt()
+    with expected:
         attached.attach_iommufd_pt(ioas)
 
 

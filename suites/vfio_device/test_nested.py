@@ -81,6 +81,7 @@ def invalidate(iommufd: Context, nested: Hwpt) -> Callable[..., int]:
 def test_nested(expected, nest):
     with expected:
         nest(stage1())
+    with expected:
         nest(stage1(root=0xFFFF_FFFF_F000, width=57, flags=SRE))
 
 
@@ -234,7 +235,9 @@ def test_invalidate(expected, invalidate, vfio_device, nested, attach):
         vfio_device.attach_iommufd_pt(nested)
     with expected:
         assert invalidate(entry()) == 1
+    with expected:
         assert invalidate(entry(flags=LEAF), entry(0, EVERYTHING), entry(0, 1 << 20)) == 3
+    with expected:
         assert invalidate() == 0
 
 

@@ -75,6 +75,7 @@ def map_file(iommufd: Context) -> Callable[..., int]:
         __tracebackhide__ = True
         args = (0, length, protection, flags, context.fd, offset)
         result = context.process.syscall("mmap", *args)
+        context.calls.append(f"mmap{args}")
         if result.errno:
             raise IoctlError(result.errno, "mmap()", None)
         return result.ret

@@ -324,3 +324,96 @@ def test_a_wrong_catalogue_stops_the_run(
     assert "rules.toml: [area.holds] expects 'EFALUT', which is no errno" in (
         result.stdout.str() + result.stderr.str()
     )
+
+
+# ---- what a test judges ----
+
+JUDGED = """
+import pytest
+from errno import EINVAL, EOPNOTSUPP
+from pytest_iommufd import rule
+
+@pytest.fixture
+def no_ioas(iommufd):
+    return iommufd.ioas_alloc(flags=1)
+
+@rule("area.judged")
+def test_its_call(iommufd, expected):
+    with expected:
+        iommufd.ioas_alloc(flags=1)
+    expected.check(EOPNOTSUPP, EOPNOTSUPP)
+
+@rule("area.differs")
+def test_another_errno(iommufd, expected):
+    expected.check(EOPNOTSUPP, EINVAL)
+
+@rule("area.wrong")
+def test_a_fixture_that_fails_in_the_block(iommufd, expected, request):
+    with expected:
+        iommufd.destroy(request.getfixturevalue("no_ioas"))
+
+@rule("area.wrong")
+def test_an_ioctl_before_it(iommufd, expected):
+    with expected:
+        iommufd.ioas_alloc().context.ioas_alloc(flags=1)
+
+@rule("area.wrong")
+def test_an_ioctl_of_another_context(other_iommufd, iommufd, expected):
+    with expected:
+        iommufd.ioas_alloc(flags=other_iommufd.ioas_alloc().id)
+
+@rule("area.wrong")
+def test_no_ioctl(iommufd, expected):
+    with expected:
+        pass
+
+@rule("area.wrong")
+def test_no_block(iommufd, expected):
+    iommufd.ioas_alloc()
+
+@rule("area.wrong")
+def test_no_turn_of_a_loop(iommufd, expected):
+    for flags in ():
+        with expected:
+            iommufd.ioas_alloc(flags=flags)
+
+@rule("area.wrong")
+def test_no_call(iommufd, expected):
+    expected.check(*())
+"""
+JUDGING = """
+title = "AREA"
+[dialects.mainline]
+about = "as it is"
+""" + "".join(
+    f"""
+["area.{name}"]
+says = "An unknown flag is rejected."
+source = ["main.c:f"]
+expect = "EOPNOTSUPP"
+"""
+    for name in ("judged", "differs", "wrong")
+)
+
+
+def test_an_expectation_judges_one_call_of_the_test_itself(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makefile(".toml", rules=JUDGING)
+    result = run(JUDGED, "-vv")
+    result.assert_outcomes(passed=1, failed=8)
+    result.stdout.fnmatch_lines(
+        [
+            "area.judged *holds",
+            "area.differs *violated",
+            "area.wrong *not run",
+            "*test_another_errno* - AssertionError: expected EOPNOTSUPP, got EINVAL",
+            "*test_a_fixture_that_fails_in_the_block* - a fixture failed in the block: *",
+            "*test_an_ioctl_before_it* - the block makes 2 calls: *",
+            "*test_an_ioctl_of_another_context* - the block makes 2 calls: *",
+            "*test_no_ioctl* - the block makes 0 calls*",
+            "*test_no_block* - the test asks what its rule expects*",
+            "*test_no_turn_of_a_loop* - the test asks what its rule expects*",
+            "*test_no_call* - there is no call to judge*",
+        ]
+    )
