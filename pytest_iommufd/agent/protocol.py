@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_iommufd.given import Given
 
@@ -20,8 +20,8 @@ MAX_WORKERS = 256
 WORKER_FDS = 1000  # a worker's own descriptors are from here on
 NO_STATUS = 0xFFFFFFFF
 
-_OP = struct.Struct("<BBHIII")
-_ARG = struct.Struct("<IIQ")
+# an op with as many arguments as its place here tells
+_OPS = [struct.Struct("<BBHIII" + count * "IIQ") for count in range(7)]
 _RESULT = struct.Struct("<qIIQ")
 _MUST = 1
 _U64 = (1 << 64) - 1
@@ -82,8 +82,7 @@ class Ref:
 Argument = int | Ref
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What one op gave.
 
     Attributes:
@@ -103,8 +102,7 @@ class Result:
     fail_nth_left: int | None = None
 
 
-@dataclass(frozen=True)
-class Op:
+class Op(NamedTuple):
     """One op of a program; Program's methods tell what its arguments are.
 
     Attributes:
@@ -127,7 +125,7 @@ class Op:
     must: bool = False
     repeat: int = 1
     fail_nth: int = 0
-    made_of: object = field(default=None, compare=False)
+    made_of: object = None
 
 
 @dataclass
@@ -193,7 +191,7 @@ class Program:
 
     def fail(self, index: int, nth: int) -> None:
         """Have the nth fault injection point in a system call of it fail."""
-        self._ops[index] = replace(self._ops[index], fail_nth=nth)
+        self._ops[index] = self._ops[index]._replace(fail_nth=nth)
 
     def encode(self, numbers: Mapping[str, int]) -> bytes:
         """Make the bytes that the agent reads.
@@ -209,27 +207,27 @@ class Program:
             aux = op.size
             if op.kind is OpKind.SYSCALL:
                 aux = op.call if isinstance(op.call, int) else _number(op.call, numbers)
-            parts.append(
-                _OP.pack(op.kind, len(op.args), _MUST * op.must, aux, op.repeat, op.fail_nth)
-            )
+            args: list[int] = []
             for arg in op.args:
                 if isinstance(arg, Ref):
-                    parts.append(_ARG.pack(1, arg.index, arg.offset & _U64))
+                    args += 1, arg.index, arg.offset & _U64
                 else:
-                    parts.append(_ARG.pack(0, 0, arg & _U64))
-            parts.append(op.blob + bytes(-len(op.blob) % 8))
+                    args += 0, 0, arg & _U64
+            layout, must = _OPS[len(op.args)], _MUST * op.must
+            head = (op.kind, len(op.args), must, aux, op.repeat, op.fail_nth)
+            parts += layout.pack(*head, *args), op.blob, bytes(-len(op.blob) % 8)
         return b"".join(parts)
 
     def decode(self, payload: memoryview) -> tuple[list[Result], memoryview]:
         """Read this program's results; returns them and the bytes after them."""
         results = []
+        at = 0
         for op in self._ops:
-            ret, errno, extra, ns = _RESULT.unpack_from(payload)
-            payload = payload[_RESULT.size :]
-            data = bytes(payload[:extra])
-            payload = payload[extra + -extra % 8 :]
-            results.append(_result(op, ret, errno, ns, data))
-        return results, payload
+            ret, errno, extra, ns = _RESULT.unpack_from(payload, at)
+            at += _RESULT.size
+            results.append(_result(op, ret, errno, ns, bytes(payload[at : at + extra])))
+            at += extra + -extra % 8
+        return results, payload[at:]
 
     def __len__(self) -> int:
         return len(self._ops)

@@ -136,13 +136,16 @@ class IoctlFile:
         __tracebackhide__ = True
         how, self._how = self._how, _PLAIN
         at = how.at if how.at is not None else request.at
-        request = replace(
-            request,
-            tail=request.tail + how.tail,
-            at=self.process.arena if at is None else at,
-        )
+        if how.tail:
+            request = replace(request, tail=request.tail + how.tail)
         program = Program()
-        call = self.add(program, request, repeat=how.repeat, fail_nth=how.fail_nth)
+        call = self._add(
+            program,
+            request,
+            self.process.arena if at is None else at,
+            repeat=how.repeat,
+            fail_nth=how.fail_nth,
+        )
         call.take(self.process.run(program, seconds=how.seconds, during=call)).check()
         return call
 
@@ -162,6 +165,9 @@ class IoctlFile:
         Returns:
             The call; its take() wants the program's results.
         """
+        return self._add(program, request, request.at, must=must, repeat=repeat, fail_nth=fail_nth)
+
+    def _add(self, program: Program, request: Request, at: int | None, **options: Any) -> Call:
         ioctl = self.uapi.ioctl(request.name)
         struct, pointers = None, {}
         content = request.content
@@ -174,11 +180,11 @@ class IoctlFile:
             if size not in request.fields:
                 struct[size] = struct.sizeof + len(request.tail)
             # what a size beyond the struct covers is zero, not what an earlier call left there
-            content = bytes(struct) + request.tail
-            content += bytes(max(0, min(struct[size], _MOST_ZEROES) - len(content)))
+            content = bytes(struct) + request.tail if request.tail else bytes(struct)
+            if (rest := min(struct[size], _MOST_ZEROES) - len(content)) > 0:
+                content += bytes(rest)
         elif content:
             struct = self.uapi.struct(ioctl.struct).load(content)
-        at = request.at
         if at is None:
             at = self.arena.take(len(content))
         if struct is not None:
@@ -186,16 +192,7 @@ class IoctlFile:
         argument = at if struct is None else struct
         call = Call(request, ioctl.name, argument, at, pointers, Ref(len(program)))
         self.calls.append(call)
-        program.syscall(
-            "ioctl",
-            self.fd,
-            ioctl.number,
-            at,
-            must=must,
-            repeat=repeat,
-            fail_nth=fail_nth,
-            made_of=call,
-        )
+        program.syscall("ioctl", self.fd, ioctl.number, at, made_of=call, **options)
         if struct is not None:
             program.read(at, len(content) if request.content else struct.sizeof)
         return call

@@ -165,7 +165,7 @@ class Uapi(Names):
 
     def fields(self, name: str) -> tuple[str, ...]:
         """Names of a struct's fields in order, those of anonymous members among them."""
-        return tuple(self._shape(name).fields)
+        return self._shape(name).names
 
     def ioctl(self, name: str) -> Ioctl:
         """Look up a command.

@@ -28,22 +28,22 @@ class Struct:
         sizeof: its size in bytes, whatever its `size` field says.
     """
 
-    __slots__ = ("_at", "_cdata", "_given", "_known", "_owner", "_shape")
+    __slots__ = ("_at", "_given", "_known", "_owner", "_pointer", "_shape")
 
     _at: int
-    _cdata: Any
     _given: dict[int, Given]
     _known: Names
     _owner: Struct | None
+    _pointer: Any
     _shape: Shape
 
     def __init__(
-        self, known: Names, shape: Shape, cdata: Any, owner: Struct | None = None, at: int = 0
+        self, known: Names, shape: Shape, pointer: Any, owner: Struct | None = None, at: int = 0
     ) -> None:
         set_own = object.__setattr__
         set_own(self, "_known", known)
         set_own(self, "_shape", shape)
-        set_own(self, "_cdata", cdata)
+        set_own(self, "_pointer", pointer)
         # cffi frees the memory with its owner, however many members still refer to it.
         set_own(self, "_owner", owner)
         set_own(self, "_at", at)
@@ -62,7 +62,7 @@ class Struct:
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of its fields, in the header's order."""
-        return tuple(self._shape.fields)
+        return self._shape.names
 
     def offset(self, name: str) -> int:
         """Offset in bytes of a field from the struct's beginning."""
@@ -103,22 +103,23 @@ class Struct:
 
     def __getitem__(self, name: str) -> Any:
         field = self._shape.field(name)
-        value = getattr(self._cdata, field.name)
+        value = getattr(self._pointer, field.name)
         if field.length is not None:
             return tuple(self._member(field, item) for item in value) if field.length else ()
         return self._member(field, value)
 
     def __setitem__(self, name: str, value: Any) -> None:
         field = self._shape.field(name)
-        index = getattr(type(value), "__index__", None)
-        if index is not None and field.shape is None and field.length is None:
-            value = index(value)
-            if isinstance(value, Given):
-                self._given[self._at + field.offset] = value
-        if field.shape is None:
-            checked = field.check(value) if field.length is None else field.check_array(value)
-            if field.length != 0:
-                setattr(self._cdata, field.name, checked)
+        if field.shape is None and field.length is None:
+            if type(value) is not int and hasattr(type(value), "__index__"):
+                value = value.__index__()
+                if isinstance(value, Given):
+                    self._given[self._at + field.offset] = value
+            setattr(self._pointer, field.name, field.check(value))
+        elif field.shape is None:
+            checked = field.check_array(value)
+            if field.length:
+                setattr(self._pointer, field.name, checked)
         elif isinstance(value, Mapping) and field.length is None:
             self[name].update(value)
         elif isinstance(value, Struct) and value.sizeof == field.size:
@@ -155,9 +156,9 @@ class Struct:
     def _member(self, field: Field, value: Any) -> Any:
         owner, at = self._owner or self, self._at + field.offset
         if field.shape:
-            return Struct(self._known, field.shape, value, owner, at)
+            return Struct(self._known, field.shape, field.shape.point(value), owner, at)
         is_number = isinstance(value, int) and field.length is None
         return Given(value, owner, at) if is_number else value
 
     def _buffer(self) -> Any:
-        return self._shape.buffer(self._cdata)
+        return self._shape.buffer(self._pointer)

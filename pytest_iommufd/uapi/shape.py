@@ -85,9 +85,10 @@ class Shape:
         name: the struct's name, or a member's full name.
         size: bytes.
         fields: by name, in the order of declaration.
+        names: theirs.
     """
 
-    __slots__ = ("_ffi", "fields", "name", "size")
+    __slots__ = ("_ffi", "fields", "name", "names", "size")
 
     def __init__(self, ffi: Any, name: str, ctype: Any) -> None:
         self._ffi = ffi
@@ -97,14 +98,19 @@ class Shape:
             field: Field(ffi, f"{name}.{field}", member.offset, member.type)
             for field, member in ctype.fields
         }
+        self.names = tuple(self.fields)
 
     def new(self) -> Any:
-        """Make an outermost struct of zeroes."""
-        return self._ffi.new(f"struct {self.name} *")[0]
+        """Make an outermost struct of zeroes, and return a pointer to it."""
+        return self._ffi.new(f"struct {self.name} *")
 
-    def buffer(self, cdata: Any) -> Any:
+    def point(self, member: Any) -> Any:
+        """Return a pointer to a struct in a struct."""
+        return self._ffi.addressof(member)
+
+    def buffer(self, pointer: Any) -> Any:
         """Return the memory of a struct."""
-        return self._ffi.buffer(self._ffi.addressof(cdata))
+        return self._ffi.buffer(pointer)
 
     def field(self, name: str) -> Field:
         """Look up a field.
