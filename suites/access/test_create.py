@@ -50,11 +50,9 @@ def test_no_descriptor_is_left(expected, ioas, process):
 
 
 @rule("access.create.unwritable")
-def test_descriptor_cannot_be_written(expected, iommufd, ioas, readonly, uapi):
-    op, size = uapi.IOMMU_TEST_OP_CREATE_ACCESS, uapi.sizeof("iommu_test_cmd")
-    given = uapi.struct("iommu_test_cmd", op=op, size=size, id=ioas.id)
+def test_descriptor_cannot_be_written(expected, ioas, unwritable, uapi):
     with expected:
-        iommufd.ioctl_pointer("IOMMU_TEST_CMD", readonly(bytes(given)))
+        unwritable("IOMMU_TEST_CMD", op=uapi.IOMMU_TEST_OP_CREATE_ACCESS, id=ioas)
     ioas.destroy()
 
 

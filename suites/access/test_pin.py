@@ -268,12 +268,10 @@ def test_nth_area(expected, ioas, buffer, access):
 
 
 @rule("access.pin.unwritable")
-def test_number_cannot_be_written(expected, iommufd, buffer, access, area, readonly, uapi):
-    op, size = uapi.IOMMU_TEST_OP_ACCESS_PAGES, uapi.sizeof("iommu_test_cmd")
-    given = uapi.struct("iommu_test_cmd", op=op, size=size, id=access.fd)
-    given["access_pages"] = {"iova": area, "length": 0x1000}
+def test_number_cannot_be_written(expected, iommufd, buffer, access, area, unwritable, uapi):
+    op, pages = uapi.IOMMU_TEST_OP_ACCESS_PAGES, {"iova": area, "length": 0x1000}
     with expected:
-        iommufd.ioctl_pointer("IOMMU_TEST_CMD", readonly(bytes(given)))
+        unwritable("IOMMU_TEST_CMD", op=op, id=access, access_pages=pages)
     check_refs(iommufd, buffer, buffer.size, 0)
 
 

@@ -16,7 +16,7 @@ from .conftest import OUTSIDE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, Hwpt, Ioas
+    from pytest_iommufd.iommufd import Hwpt, Ioas
     from pytest_iommufd.uapi import Uapi
 
 ANY_HWPT = ["auto_hwpt", "hwpt", "parent_hwpt", "nested_hwpt", "dirty_hwpt"]
@@ -25,16 +25,12 @@ NO_DIRTY = 1
 
 
 @pytest.fixture
-def unwritable_op(
-    iommufd: Context, uapi: Uapi, readonly: Callable[[bytes], int]
-) -> Callable[[str, int], None]:
+def unwritable_op(uapi: Uapi, unwritable: Callable[..., None]) -> Callable[[str, int], None]:
     """Makes a call of iommufd_test with a struct that cannot be written."""
 
     def call(op: str, target: int) -> None:
         number = getattr(uapi, f"IOMMU_TEST_OP_{op}")
-        size = uapi.sizeof("iommu_test_cmd")
-        given = uapi.struct("iommu_test_cmd", size=size, op=number, id=target)
-        iommufd.ioctl_pointer("IOMMU_TEST_CMD", readonly(bytes(given)))
+        unwritable("IOMMU_TEST_CMD", op=number, id=target)
 
     return call
 
@@ -320,16 +316,10 @@ def test_reserved_iova(mock_devices, ioas, where):
 
 
 @rule("attach.replace.unwritable")
-def test_replaced_though_it_cannot_be_told(expected, iommufd, mock_device, hwpt, readonly, uapi):
-    given = uapi.struct(
-        "iommu_test_cmd",
-        size=uapi.sizeof("iommu_test_cmd"),
-        op=uapi.IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE,
-        id=mock_device.selftest.id,
-        mock_domain_replace={"pt_id": hwpt.id},
-    )
+def test_replaced_though_it_cannot_be_told(expected, mock_device, hwpt, unwritable, uapi):
+    op, replace = uapi.IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE, {"pt_id": hwpt}
     with expected:
-        iommufd.ioctl_pointer("IOMMU_TEST_CMD", readonly(bytes(given)))
+        unwritable("IOMMU_TEST_CMD", op=op, id=mock_device.selftest, mock_domain_replace=replace)
     with raises_errno(ENOENT):
         mock_device.hwpt.destroy()
     assert expected.error is not None

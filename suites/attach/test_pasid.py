@@ -14,7 +14,7 @@ from pytest_iommufd.iommufd import MockDevice
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, Hwpt, Ioas
+    from pytest_iommufd.iommufd import Hwpt, Ioas
     from pytest_iommufd.uapi import Uapi
 
 WIDTH = 20
@@ -34,19 +34,14 @@ def no_device(request: pytest.FixtureRequest, pasids: MockDevice, ioas: Ioas) ->
 
 @pytest.fixture
 def unwritable_op(
-    iommufd: Context, pasids: MockDevice, readonly: Callable[[bytes], int], uapi: Uapi
+    pasids: MockDevice, unwritable: Callable[..., None], uapi: Uapi
 ) -> Callable[[str, Hwpt], None]:
     """Attaches the PASID by an operation whose struct cannot be written."""
 
     def call(op: str, pt: Hwpt) -> None:
-        given = uapi.struct(
-            "iommu_test_cmd",
-            size=uapi.sizeof("iommu_test_cmd"),
-            op=getattr(uapi, f"IOMMU_TEST_OP_{op.upper()}"),
-            id=pasids.selftest.id,
-            **{op: {"pasid": PASID, "pt_id": pt.id}},
-        )
-        iommufd.ioctl_pointer("IOMMU_TEST_CMD", readonly(bytes(given)))
+        number = getattr(uapi, f"IOMMU_TEST_OP_{op.upper()}")
+        fields = {op: {"pasid": PASID, "pt_id": pt}}
+        unwritable("IOMMU_TEST_CMD", op=number, id=pasids.selftest, **fields)
 
     return call
 

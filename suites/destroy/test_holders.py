@@ -11,6 +11,8 @@ import pytest
 from pytest_iommufd import IoctlError, raises_errno, rule
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.access import Access
+from pytest_iommufd.iommufd.meanwhile import meanwhile
+from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.iommufd.uffd import FaultingPage
 
 from .test_ids import FREE, FREE_NESTING
@@ -225,7 +227,7 @@ def test_refused_calls_hold_nothing(iommufd, mock_device, other_ioas, hwpt):
 
 def _during_alloc(
     iommufd: Context, device: int, pt: int, hwpt_type: HwptData, target: int
-) -> tuple[int, int]:
+) -> list[int]:
     """Destroy something while a nested HWPT is being made; returns the errnos of both calls.
 
     Args:
@@ -235,21 +237,12 @@ def _during_alloc(
         hwpt_type: its data.
         target: what is destroyed, while the data of the HWPT is read.
     """
-    uapi, process = iommufd.uapi, iommufd.process
     data = hwpt_type.valid()
-    page = FaultingPage(process, process.hello.page_size, data.content)
-    fields = {"dev_id": device, "pt_id": pt, "data_type": data.type, "data_uptr": page.address}
-    size = uapi.sizeof("iommu_hwpt_alloc")
-    given = uapi.struct("iommu_hwpt_alloc", size=size, data_len=len(data.content), **fields)
-    alloc, other = Program(), Program()
-    number = uapi.ioctl("hwpt_alloc").number
-    made = alloc.syscall("ioctl", iommufd.fd, number, iommufd.put(bytes(given)))
-    page.wait(other)
-    gone = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=target)))
-    destroyed = other.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, gone)
-    page.fill(other)
-    results = process.run_parallel([alloc, other], during="HWPT_ALLOC and DESTROY")
-    return results[0][made.index].errno, results[1][destroyed.index].errno
+    page = FaultingPage(iommufd.process, iommufd.process.hello.page_size, data.content)
+    fields = {"dev_id": device, "pt_id": pt, "data_type": data.type}
+    fields |= {"data_len": len(data.content), "data_uptr": page.address}
+    alloc, destroy = Request("hwpt_alloc", fields), Request("destroy", {"id": target})
+    return meanwhile(iommufd, page, alloc, destroy)
 
 
 @rule("destroy.held.by_a_call")
@@ -279,16 +272,16 @@ def test_device_of_a_vdevice(mock_device, viommu, vdevice):
 
 @rule("destroy.race")
 @pytest.mark.parametrize("kind", ["ioas", "hwpt", "selftest"])
-def test_threads(expected, iommufd, kind, uapi, request):
+def test_threads(expected, iommufd, kind, request):
     target: IommufdObject = request.getfixturevalue(kind)
-    programs = []
+    programs, calls = [], []
     for _ in range(4):
         program = Program()
-        given = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=target.id)))
-        program.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, given)
+        calls.append(iommufd.add(program, Request("destroy", {"id": target})))
         programs.append(program)
     results = iommufd.process.run_parallel(programs)
-    errnos = sorted(result[0].errno for result in results)
+    taken = [call.take(own) for call, own in zip(calls, results, strict=True)]
+    errnos = sorted(call.errno for call in taken)
     assert errnos[0] == 0
     assert set(errnos[1:]) <= {ENOENT, EBUSY}
     assert 0 not in errnos[1:]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd import IoctlError, raises_errno, rule
-from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.iommufd.meanwhile import meanwhile
+from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.iommufd.uffd import FaultingPage
 
 if TYPE_CHECKING:
@@ -137,25 +138,18 @@ def test_id_of_a_vdevice_that_was_destroyed(expected, mock_device, viommu, vdevi
 
 @rule("destroy.unfinished")
 def test_object_that_is_not_made_yet(
-    expected, iommufd, mock_device, parent_hwpt, hwpt_type, page_size, uapi
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, page_size
 ):
     before = iommufd.ioas_alloc()
     before.destroy()
     data = hwpt_type.valid()
     page = FaultingPage(iommufd.process, page_size, data.content)
-    fields = {"dev_id": mock_device.id, "pt_id": parent_hwpt.id, "data_type": data.type}
+    fields = {"dev_id": mock_device, "pt_id": parent_hwpt, "data_type": data.type}
     fields |= {"data_len": len(data.content), "data_uptr": page.address}
-    size = uapi.sizeof("iommu_hwpt_alloc")
-    at = iommufd.put(bytes(uapi.struct("iommu_hwpt_alloc", size=size, **fields)))
-    alloc, other = Program(), Program()
-    made = alloc.syscall("ioctl", iommufd.fd, uapi.ioctl("hwpt_alloc").number, at)
-    page.wait(other)
-    gone = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=before.id)))
-    destroyed = other.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, gone)
-    page.fill(other)
-    results = iommufd.process.run_parallel([alloc, other], during="HWPT_ALLOC and DESTROY")
-    expected.check(results[1][destroyed.index])
-    assert results[0][made.index].errno == 0
+    alloc, destroy = Request("hwpt_alloc", fields), Request("destroy", {"id": before})
+    made, gone = meanwhile(iommufd, page, alloc, destroy)
+    expected.check(gone)
+    assert made == 0
     before.destroy()
 
 

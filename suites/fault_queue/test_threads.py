@@ -11,6 +11,7 @@ import pytest
 from pytest_iommufd import rule
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.eventfile import READABLE, WRITABLE
+from pytest_iommufd.iommufd.request import Request
 
 from .conftest import RECORD, answer
 
@@ -30,14 +31,9 @@ def trigger(iommufd: Context, uapi: Uapi) -> Callable[..., None]:
     """Has a program make a device fault."""
 
     def add(program: Program, device: MockDevice, addr: int) -> None:
-        command = uapi.struct(
-            "iommu_test_cmd",
-            size=uapi.sizeof("iommu_test_cmd"),
-            op=uapi.IOMMU_TEST_OP_TRIGGER_IOPF,
-            trigger_iopf={"dev_id": device.id, "addr": addr},
-        )
-        at = iommufd.put(bytes(command))
-        program.syscall("ioctl", iommufd.fd, uapi.ioctl("IOMMU_TEST_CMD").number, at, must=True)
+        fields = {"dev_id": device, "addr": addr}
+        command = {"op": uapi.IOMMU_TEST_OP_TRIGGER_IOPF, "trigger_iopf": fields}
+        iommufd.add(program, Request("IOMMU_TEST_CMD", command), must=True)
 
     return add
 
@@ -106,19 +102,13 @@ def test_thread_moves_the_device_while_others_read_and_answer(
     for addr in range(EACH):
         fault(attached, addr=addr)
     programs = [Program() for _ in range(3)]
-    command = uapi.struct(
-        "iommu_test_cmd",
-        size=uapi.sizeof("iommu_test_cmd"),
-        op=uapi.IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE,
-        id=attached.selftest.id,
-        mock_domain_replace={"pt_id": ioas.id},
-    )
-    number = uapi.ioctl("IOMMU_TEST_CMD").number
-    moved = programs[0].syscall("ioctl", iommufd.fd, number, iommufd.put(bytes(command)))
+    command = {"op": uapi.IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE, "id": attached.selftest}
+    command |= {"mock_domain_replace": {"pt_id": ioas}}
+    moved = iommufd.add(programs[0], Request("IOMMU_TEST_CMD", command))
     for program in programs[1:]:
         buffer = iommufd.put(bytes(RECORD))
         for _ in range(EACH):
             program.syscall("read", fault_file.fd, buffer, RECORD)
             program.syscall("write", fault_file.fd, buffer + RECORD - 4, 8)
-    assert iommufd.process.run_parallel(programs)[0][moved.index].errno == 0
+    moved.take(iommufd.process.run_parallel(programs)[0]).check()
     assert fault_file.poll() == WRITABLE

@@ -8,8 +8,9 @@ from errno import EINVAL, ENOENT
 import pytest
 
 from pytest_iommufd import raises_errno, rule
-from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd import UserData
+from pytest_iommufd.iommufd.meanwhile import meanwhile
+from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.iommufd.uffd import FaultingPage
 from pytest_iommufd.machine import KernelSplat, MachineLost
 from pytest_iommufd.machine.splat import find_splats
@@ -268,30 +269,17 @@ def test_data_is_not_written(iommufd, mock_device, parent_hwpt, hwpt_type, buffe
 
 @rule("hwpt_alloc.data.nested.copied_with_parent_held")
 def test_parent_is_held_while_data_is_read(
-    expected, iommufd, mock_device, parent_hwpt, hwpt_type, uapi, type_field, page_size
+    expected, iommufd, mock_device, parent_hwpt, hwpt_type, type_field, page_size
 ):
     data = hwpt_type.valid()
     page = FaultingPage(iommufd.process, page_size, data.content)
-    given = uapi.struct(
-        "iommu_hwpt_alloc",
-        size=uapi.sizeof("iommu_hwpt_alloc"),
-        dev_id=mock_device.id,
-        pt_id=parent_hwpt.id,
-        data_len=len(data.content),
-        data_uptr=page.address,
-        **{type_field: data.type},
-    )
-    alloc, other = Program(), Program()
-    argument = iommufd.put(bytes(given))
-    made = alloc.syscall("ioctl", iommufd.fd, uapi.ioctl("hwpt_alloc").number, argument)
-    page.wait(other)
-    argument = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=parent_hwpt.id)))
-    destroyed = other.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, argument)
-    page.fill(other)
-    results = iommufd.process.run_parallel([alloc, other], during="HWPT_ALLOC and DESTROY")
-    expected.check(results[1][destroyed.index])
+    fields = {"dev_id": mock_device, "pt_id": parent_hwpt, type_field: data.type}
+    fields |= {"data_len": len(data.content), "data_uptr": page.address}
+    alloc, destroy = Request("hwpt_alloc", fields), Request("destroy", {"id": parent_hwpt})
+    made, gone = meanwhile(iommufd, page, alloc, destroy)
+    expected.check(gone)
     # the HWPT is made unless its parent has gone meanwhile
-    assert results[0][made.index].errno == (EINVAL if expected.ok else 0)
+    assert made == (EINVAL if expected.ok else 0)
 
 
 @rule("hwpt_alloc.data.nested.leaks_nothing")

@@ -10,6 +10,7 @@ import pytest
 from pytest_iommufd import absent, raises_errno
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.eventfile import EventFile
+from pytest_iommufd.iommufd.request import Request
 
 from .conftest import of_each
 
@@ -95,25 +96,18 @@ def test_allocation_against_destroy_of_the_parent(expected, iommufd, device, ioa
         iommufd.hwpt_alloc(device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_NEST_PARENT)
         for _ in range(ROUNDS)
     ]
-    size, content = uapi.sizeof("iommu_hwpt_alloc"), data.valid().content
-    at = iommufd.put(content)
-    allocs, destroys = Program(), Program()
-    for parent in parents:
-        given = uapi.struct(
-            "iommu_hwpt_alloc",
-            size=size,
-            dev_id=device.__index__(),
-            pt_id=parent.id,
-            data_type=data.number,
-            data_len=len(content),
-            data_uptr=at,
-        )
-        number = uapi.ioctl("hwpt_alloc").number
-        allocs.syscall("ioctl", iommufd.fd, number, iommufd.put(bytes(given)))
-        gone = iommufd.put(bytes(uapi.struct("iommu_destroy", size=8, id=parent.id)))
-        destroys.syscall("ioctl", iommufd.fd, uapi.ioctl("destroy").number, gone)
-    results = iommufd.process.run_parallel([allocs, destroys], during="HWPT_ALLOC and DESTROY")
-    pairs = {(made.errno, gone.errno) for made, gone in zip(*results, strict=True)}
+    content = data.valid().content
+    fields = {"dev_id": device, "data_type": data.number, "data_len": len(content)}
+    fields |= {"data_uptr": iommufd.put(content)}
+    programs = allocs, destroys = Program(), Program()
+    made = [iommufd.add(allocs, Request("hwpt_alloc", fields | {"pt_id": p})) for p in parents]
+    gone = [iommufd.add(destroys, Request("destroy", {"id": parent})) for parent in parents]
+    results = iommufd.process.run_parallel(programs, during="HWPT_ALLOC and DESTROY")
+    errnos = [
+        [call.take(own).errno for call in calls]
+        for calls, own in zip((made, gone), results, strict=True)
+    ]
+    pairs = set(zip(*errnos, strict=True))
     # made, and so the parent is held; or the parent had gone
     assert pairs <= {(0, EBUSY), (EINVAL, 0)}
     after = iommufd.ioas_alloc()

@@ -45,10 +45,9 @@ def test_two_are_apart(iommufd, buffer, page_size):
 
 
 @rule("ioas.alloc.unwritable")
-def test_id_cannot_be_written(expected, iommufd, readonly, uapi):
-    given = uapi.struct("iommu_ioas_alloc", size=uapi.sizeof("iommu_ioas_alloc"))
+def test_id_cannot_be_written(expected, iommufd, unwritable, uapi):
     with expected:
-        iommufd.ioctl_pointer("IOMMU_IOAS_ALLOC", readonly(bytes(given)))
+        unwritable("IOMMU_IOAS_ALLOC")
     # only possible while there is no object
     mode = uapi.IOMMU_OPTION_RLIMIT_MODE
     iommufd.ioctl("IOMMU_OPTION", option_id=mode, op=uapi.IOMMU_OPTION_OP_SET, val64=0)

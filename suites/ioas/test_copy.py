@@ -257,10 +257,8 @@ def test_of_several_areas_one_cannot_be_pinned(mock_device, ioas, other_ioas, bu
 
 
 @rule("ioas.copy.unwritable")
-def test_struct_cannot_be_written(expected, iommufd, ioas, other_ioas, area, readonly, uapi):
-    size = uapi.sizeof("iommu_ioas_copy")
-    fields = {"src_ioas_id": ioas.id, "dst_ioas_id": other_ioas.id, "src_iova": area}
-    given = uapi.struct("iommu_ioas_copy", size=size, flags=6, length=0x2000, **fields)
+def test_struct_cannot_be_written(expected, ioas, other_ioas, area, unwritable):
+    fields = {"src_ioas_id": ioas, "dst_ioas_id": other_ioas, "src_iova": area}
     with expected:
-        iommufd.ioctl_pointer("IOMMU_IOAS_COPY", readonly(bytes(given)))
+        unwritable("IOMMU_IOAS_COPY", flags=6, length=0x2000, **fields)
     assert other_ioas.unmap_all() == 0x2000

@@ -141,11 +141,9 @@ def test_array_cannot_be_written(expected, iommufd, ioas, holes, unmapped, fits)
 
 
 @rule("ioas.ranges.struct_unwritable")
-def test_struct_cannot_be_written(expected, iommufd, ioas, readonly, uapi):
-    size = uapi.sizeof("iommu_ioas_iova_ranges")
-    given = uapi.struct("iommu_ioas_iova_ranges", size=size, ioas_id=ioas.id)
+def test_struct_cannot_be_written(expected, ioas, unwritable):
     with expected:
-        iommufd.ioctl_pointer(RANGES, readonly(bytes(given)))
+        unwritable(RANGES, ioas_id=ioas)
 
 
 @rule("ioas.ranges.reserved")

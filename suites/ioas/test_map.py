@@ -413,10 +413,8 @@ def test_iova_is_written_only_on_success(ioas, buffer):
 
 
 @rule("ioas.map.unwritable")
-def test_struct_cannot_be_written(expected, iommufd, ioas, buffer, readonly, uapi):
-    size = uapi.sizeof("iommu_ioas_map")
-    fields = {"user_va": buffer.address, "length": buffer.size, "iova": 0x1000}
-    given = uapi.struct("iommu_ioas_map", size=size, flags=7, ioas_id=ioas.id, **fields)
+def test_struct_cannot_be_written(expected, ioas, buffer, unwritable):
+    fields = {"user_va": buffer, "length": buffer.size, "iova": 0x1000}
     with expected:
-        iommufd.ioctl_pointer("IOMMU_IOAS_MAP", readonly(bytes(given)))
+        unwritable("IOMMU_IOAS_MAP", flags=7, ioas_id=ioas, **fields)
     assert ioas.unmap(0x1000, buffer.size) == buffer.size

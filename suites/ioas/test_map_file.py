@@ -207,11 +207,7 @@ def test_file_may_be_sealed(ioas, process):
 
 
 @rule("ioas.map_file.unwritable")
-def test_struct_cannot_be_written(expected, iommufd, ioas, fd, readonly, uapi):
-    size = uapi.sizeof("iommu_ioas_map_file")
-    given = uapi.struct(
-        "iommu_ioas_map_file", size=size, flags=6, ioas_id=ioas.id, fd=fd, length=0x1000
-    )
+def test_struct_cannot_be_written(expected, ioas, fd, unwritable):
     with expected:
-        iommufd.ioctl_pointer("IOMMU_IOAS_MAP_FILE", readonly(bytes(given)))
+        unwritable("IOMMU_IOAS_MAP_FILE", flags=6, ioas_id=ioas, fd=fd, length=0x1000)
     assert ioas.unmap_all() == 0x1000

@@ -124,10 +124,9 @@ def test_rlimit_mode_may_be_read_by_anyone(rlimit_mode):
 
 @rule("ioas.option.rlimit_mode.unwritable")
 @pytest.mark.parametrize("op", [0, 1], ids=["set", "get"])
-def test_rlimit_mode_cannot_be_written(expected, iommufd, rlimit_mode, readonly, uapi, op):
-    given = uapi.struct("iommu_option", size=uapi.sizeof("iommu_option"), op=op, val64=1)
+def test_rlimit_mode_cannot_be_written(expected, rlimit_mode, unwritable, uapi, op):
     with expected:
-        iommufd.ioctl_pointer("IOMMU_OPTION", readonly(bytes(given)))
+        unwritable("IOMMU_OPTION", op=op, val64=1)
     assert rlimit_mode() == (op == uapi.IOMMU_OPTION_OP_SET)
 
 
@@ -227,14 +226,8 @@ def test_device_does_not_lessen_the_alignment(iommufd, ioas, buffer, page_size, 
 
 
 @rule("ioas.option.huge_pages.unwritable")
-def test_huge_pages_cannot_be_written(expected, iommufd, ioas, readonly, uapi):
-    given = uapi.struct(
-        "iommu_option",
-        size=uapi.sizeof("iommu_option"),
-        option_id=uapi.IOMMU_OPTION_HUGE_PAGES,
-        op=uapi.IOMMU_OPTION_OP_SET,
-        object_id=ioas.id,
-    )
+def test_huge_pages_cannot_be_written(expected, ioas, unwritable, uapi):
+    option, op = uapi.IOMMU_OPTION_HUGE_PAGES, uapi.IOMMU_OPTION_OP_SET
     with expected:
-        iommufd.ioctl_pointer("IOMMU_OPTION", readonly(bytes(given)))
+        unwritable("IOMMU_OPTION", option_id=option, op=op, object_id=ioas)
     assert ioas.huge_pages() == 0

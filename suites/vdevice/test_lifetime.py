@@ -9,6 +9,7 @@ import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.iommufd.request import Request
 
 DEC_WAIT_SECONDS = 70.0
 
@@ -97,25 +98,15 @@ def test_vdevice_goes_with_an_attached_device(expected, iommufd, viommu, other_d
 
 @rule("vdevice.tombstone.race")
 @pytest.mark.no_fail_nth("two threads make the calls, not the test itself")
-def test_device_goes_while_its_vdevice_is_made(iommufd, uapi, viommu, other_device):
-    alloc = uapi.struct(
-        "iommu_vdevice_alloc",
-        size=uapi.sizeof("iommu_vdevice_alloc"),
-        viommu_id=viommu.id,
-        dev_id=other_device.id,
-        virt_id=0x55,
-    )
-    destroy = uapi.struct("iommu_destroy", size=8, id=other_device.selftest.id)
-    programs = []
-    for name, argument in (("IOMMU_VDEVICE_ALLOC", alloc), ("IOMMU_DESTROY", destroy)):
-        program = Program()
-        address = iommufd.put(bytes(argument))
-        program.syscall("ioctl", iommufd.fd, uapi.ioctl(name).number, address)
-        programs.append(program)
+def test_device_goes_while_its_vdevice_is_made(iommufd, viommu, other_device):
+    fields = {"viommu_id": viommu, "dev_id": other_device, "virt_id": 0x55}
+    programs = alloc, destroy = Program(), Program()
+    made = iommufd.add(alloc, Request("IOMMU_VDEVICE_ALLOC", fields))
+    gone = iommufd.add(destroy, Request("IOMMU_DESTROY", {"id": other_device.selftest}))
     # iommufd_object_dec_wait() of a kernel that does not wake it sleeps for a minute
-    made, gone = iommufd.process.run_parallel(programs, seconds=DEC_WAIT_SECONDS)
-    assert gone[0].errno == 0
-    assert made[0].errno in (0, ENOENT)
+    results = iommufd.process.run_parallel(programs, seconds=DEC_WAIT_SECONDS)
+    gone.take(results[1]).check()
+    assert made.take(results[0]).errno in (0, ENOENT)
     viommu.destroy()
 
 

@@ -11,6 +11,7 @@ import pytest
 from pytest_iommufd import rule
 from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.eventfile import READABLE, EventFile
+from pytest_iommufd.iommufd.request import Request
 
 from .conftest import EVENT, HEADER, Event, lost
 
@@ -350,18 +351,12 @@ def programs(iommufd: Context, uapi: Uapi, attached: MockDevice) -> Callable[...
     """Makes programs that each have the device tell of so many events."""
 
     def make(number: int, each: int) -> list[Program]:
-        command = uapi.struct(
-            "iommu_test_cmd",
-            size=uapi.sizeof("iommu_test_cmd"),
-            op=uapi.IOMMU_TEST_OP_TRIGGER_VEVENT,
-            trigger_vevent={"dev_id": attached.id},
-        )
-        at = iommufd.put(bytes(command))
+        fields = {"dev_id": attached}
+        command = {"op": uapi.IOMMU_TEST_OP_TRIGGER_VEVENT, "trigger_vevent": fields}
         made = [Program() for _ in range(number)]
         for program in made:
             for _ in range(each):
-                code = uapi.ioctl("IOMMU_TEST_CMD").number
-                program.syscall("ioctl", iommufd.fd, code, at, must=True)
+                iommufd.add(program, Request("IOMMU_TEST_CMD", command), must=True)
         return made
 
     return make

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import IoctlError, rule
-from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd import rule
+from pytest_iommufd.iommufd.request import Request
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd.vfio import VfioContainer
@@ -24,21 +24,12 @@ FILLER = b"\xaa"
 ROOM = 256
 
 
-def info_bytes(container: VfioContainer, argsz: int, at: int = 0) -> bytes:
+def info_bytes(container: VfioContainer, argsz: int) -> bytes:
     """Ask for argsz bytes, and return what is in memory that held other bytes before."""
     __tracebackhide__ = True
-    context, name = container.context, "VFIO_IOMMU_GET_INFO"
     content = argsz.to_bytes(4, "little") + FILLER * (ROOM - 4)
-    program = Program()
-    where = at or context.put(content, program)
-    program.write(where, content)
-    asked = program.syscall("ioctl", context.fd, context.uapi.ioctl(name).number, where)
-    program.read(where, ROOM)
-    results = context.process.run(program, during=f"{name} with argsz {argsz}")
-    context.calls.append(f"{name} with argsz {argsz}")
-    if error := results[asked.index].errno:
-        raise IoctlError(error, name, None)
-    return results[-1].data
+    request = Request("VFIO_IOMMU_GET_INFO", content=content)
+    return container.send(request).after
 
 
 def number(content: bytes, offset: int, size: int = 4) -> int:
