@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.hwpt_types import shipped
 from pytest_iommufd.hwpt_types.declaration import HwptType
 from pytest_iommufd.kernel.headers import known_headers
 
@@ -21,11 +22,11 @@ _TYPES = pytest.StashKey[list[HwptType]]()
 
 def headers(config: pytest.Config) -> Mapping[str, Uapi]:
     """Return the headers that types are looked up in: of this run's kernels, and the shipped."""
-    return known_headers(tuple(config.getoption("--kernel") or ()))
+    return known_headers(tuple(config.option.iommufd_kernel or ()))
 
 
 def declared(config: pytest.Config) -> list[HwptType]:
-    """Return the types that pytest_iommufd_hwpt_types gives, each of them right.
+    """Return our types and those that pytest_iommufd_hwpt_types gives, each of them right.
 
     Of two with one name the one that was added last counts: a conftest.py may say better.
 
@@ -33,7 +34,8 @@ def declared(config: pytest.Config) -> list[HwptType]:
         Problem: a declaration is not right; with its file and line.
     """
     if _TYPES not in config.stash:
-        found = [each for types in config.hook.pytest_iommufd_hwpt_types() for each in types]
+        added = config.hook.pytest_iommufd_hwpt_types()
+        found = [each for types in (*added, shipped.TYPES) for each in types]
         for each in found:
             if not isinstance(each, HwptType):
                 raise Problem(

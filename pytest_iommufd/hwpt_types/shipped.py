@@ -126,7 +126,4 @@ AMD_GUEST = HwptType(
     of_viommu_only=True,
 )
 
-
-def pytest_iommufd_hwpt_types() -> list[HwptType]:
-    """Return them."""
-    return [SELFTEST, VTD_S1, ARM_SMMUV3, AMD_GUEST]
+TYPES = (SELFTEST, VTD_S1, ARM_SMMUV3, AMD_GUEST)

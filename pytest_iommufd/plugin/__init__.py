@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The pytest plugin; each concern has a module of its own."""
+"""The pytest plugin; each concern has a module of its own.
+
+Every run of pytest where this is installed imports this module, `options` and `demand`, and nothing
+else of the package until it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +14,7 @@ from pytest_iommufd import hookspec
 if TYPE_CHECKING:
     import pytest
 
-pytest_plugins = [
-    "pytest_iommufd.fixtures.machine",
-    "pytest_iommufd.fixtures.context",
-    "pytest_iommufd.fixtures.memory",
-    "pytest_iommufd.fixtures.dmabuf",
-    "pytest_iommufd.fixtures.device",
-    "pytest_iommufd.fixtures.hwpt",
-    "pytest_iommufd.fixtures.nesting",
-    "pytest_iommufd.fixtures.vfio",
-    "pytest_iommufd.fixtures.rules",
-    "pytest_iommufd.fixtures.injection",
-    "pytest_iommufd.plugin.kernels",
-    "pytest_iommufd.plugin.results",
-    "pytest_iommufd.plugin.failures",
-    "pytest_iommufd.plugin.splats",
-    "pytest_iommufd.plugin.fail_nth",
-    "pytest_iommufd.plugin.coverage",
-    "pytest_iommufd.plugin.reproducers",
-    "pytest_iommufd.plugin.options",
-]
+pytest_plugins = ["pytest_iommufd.plugin.options", "pytest_iommufd.plugin.demand"]
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:

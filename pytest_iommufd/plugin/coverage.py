@@ -13,18 +13,18 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel.cache.store import partial_of
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.machine import Verdict
+from pytest_iommufd.plugin.kernels import is_worker
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
-
     from pytest_iommufd.kernel import Kernel
     from pytest_iommufd.machine import Machine
 
@@ -32,20 +32,50 @@ SERIES = "gcov"
 _DEBUGFS = "/sys/kernel/debug/gcov"
 _COUNTED = "drivers/iommu/iommufd"
 _MOST = 1 << 20
+# What says that a folder is ours.
+_MARK = ".pytest-iommufd-coverage"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin with an empty folder."""
-    folder = config.getoption("--iommufd-coverage")
-    if folder and not hasattr(config, "workerinput"):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    """Begin with a folder that has nothing in it but the mark that it is ours."""
+    folder = _folder(config)
+    if folder and not is_worker(config):
+        try:
+            _clear(folder)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--iommufd-coverage {folder} cannot be written to: {error.strerror}"
+            ) from None
+
+
+def _folder(config: pytest.Config) -> Path | None:
+    given = config.option.iommufd_coverage
+    if not given or config.option.collectonly:
+        return None
+    return config.invocation_params.dir / Path(given).expanduser()
+
+
+def _clear(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / _MARK
+    inside = list(folder.iterdir())
+    if inside and mark not in inside:
+        raise pytest.UsageError(
+            f"--iommufd-coverage {folder}: it has files that are not of an earlier run\n"
+            "expected: a folder that is new or empty, or that coverage was written to before"
+        )
+    for path in inside:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    mark.write_text("The next run of pytest --iommufd-coverage removes all that is in here.\n")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fetch the counters, in each process that has machines, while those still run."""
     config = session.config
-    folder = config.getoption("--iommufd-coverage")
+    folder = _folder(config)
     if not folder:
         return
     worker = getattr(config, "workerinput", {}).get("workerid", "run")
@@ -57,7 +87,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the sums."""
     config = terminalreporter.config
-    folder = config.getoption("--iommufd-coverage")
+    folder = _folder(config)
     if not folder:
         return
     terminalreporter.section("iommufd coverage")

@@ -22,6 +22,7 @@ from _pytest.runner import runtestprotocol
 from pytest_iommufd.iommufd.injection import Injection
 from pytest_iommufd.iommufd.request import InjectedFailure
 from pytest_iommufd.machine import Machine
+from pytest_iommufd.plugin.kernels import spec_of
 from pytest_iommufd.rules.expectation import EXPECTATION
 from pytest_iommufd.uapi import errno_name
 
@@ -64,16 +65,6 @@ class _Chain:
         return list(self.item.listchain()[:-1])
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
-    config.addinivalue_line(
-        "markers", f"{MARKER}: run again with each point of each ioctl failing in turn"
-    )
-    config.addinivalue_line(
-        "markers", f"{NOT_MARKER}(reason): what --fail-nth does not run with failures, and why"
-    )
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test as usual, then with failures."""
@@ -110,11 +101,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def _is_wanted(item: pytest.Item) -> bool:
+    """Tell whether failures are for a test; other people's may be marked with that word."""
+    if not spec_of(item):
+        return False
     if item.get_closest_marker(MARKER):
         return True
-    if not item.config.getoption("--fail-nth") or item.get_closest_marker(NOT_MARKER):
-        return False
-    return "kernel" in getattr(item, "fixturenames", ())
+    return item.config.option.iommufd_fail_nth and not item.get_closest_marker(NOT_MARKER)
 
 
 def _must_succeed(item: pytest.Item) -> bool:

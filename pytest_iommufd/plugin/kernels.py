@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.progress import Silent
-from pytest_iommufd.hwpt_types import shipped
 from pytest_iommufd.hwpt_types.registry import declared
 from pytest_iommufd.kernel.cache.store import default_root
 from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, parse
 from pytest_iommufd.lab import LAB, Lab, Settings
 from pytest_iommufd.machine import Verdict
+from pytest_iommufd.plugin.demand import SPEC, names_suites
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,16 +24,16 @@ if TYPE_CHECKING:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the lab."""
-    settings = Settings(
-        cache=default_root(),
-        acceleration=config.getoption("--iommufd-accel"),
-        memory=config.getoption("--iommufd-memory"),
-        boot_seconds=config.getoption("--iommufd-boot-deadline"),
-        call_seconds=config.getoption("--iommufd-call-deadline"),
-        iommu=config.getoption("--iommufd-iommu"),
-        pci_devices=tuple(config.getoption("--iommufd-vfio")),
-    )
-    config.pluginmanager.register(shipped, "iommufd-hwpt-types")
+    option = config.option
+    given = {
+        "acceleration": option.iommufd_accel,
+        "memory": option.iommufd_memory,
+        "boot_seconds": option.iommufd_boot_deadline,
+        "call_seconds": option.iommufd_call_deadline,
+        "iommu": option.iommufd_iommu,
+        "pci_devices": tuple(option.iommufd_vfio),
+    }
+    settings = Settings(default_root(), **{name: value for name, value in given.items() if value})
     if settings.pci_devices and "running" not in _specs(config):
         raise pytest.UsageError("--iommufd-vfio names devices of this machine: --kernel running")
     config.stash[LAB] = Lab(settings, Silent() if is_worker(config) else None)
@@ -48,7 +46,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     What is declared is looked at next, with their headers.
     """
     config = session.config
-    if is_worker(config) or not _is_wanted(config):
+    if is_worker(config) or not (config.option.iommufd_kernel or names_suites(config)):
         return
     lab = config.stash[LAB]
     try:
@@ -65,14 +63,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"iommufd: {bench.describe()}" for bench in config.stash[LAB].benches]
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what uses the kernel on each kernel; the first boots while pytest collects."""
-    if "kernel" not in metafunc.fixturenames:
-        return
+def spread(metafunc: pytest.Metafunc) -> None:
+    """Run a test on each kernel; the first boots while pytest collects."""
     config = metafunc.config
     specs = _specs(config)
     metafunc.parametrize(
-        "kernel", specs, ids=[name_of(spec) for spec in specs], indirect=True, scope="session"
+        SPEC, specs, ids=[name_of(spec) for spec in specs], indirect=True, scope="session"
     )
     if not config.option.collectonly:
         # an error shows again, and better, when the first test needs the machine
@@ -81,7 +77,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _specs(config: pytest.Config) -> list[str]:
-    specs = config.getoption("--kernel") or [DEFAULT_KERNEL]
+    specs = config.option.iommufd_kernel or [DEFAULT_KERNEL]
     return list(dict.fromkeys(specs))
 
 
@@ -104,22 +100,6 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def _is_wanted(config: pytest.Config) -> bool:
-    """Whether kernels were asked for: by name, or by naming suites of ours."""
-    if config.getoption("--kernel"):
-        return True
-    # by name: it is a folder of this package only once it is installed
-    suites = importlib.import_module("pytest_iommufd.suites")
-    places = [Path(place) for place in suites.__path__]
-    for arg in config.args:
-        path = (config.invocation_params.dir / arg.split("::")[0]).resolve()
-        if arg.startswith(suites.__name__) or any(
-            place == path or place in path.parents for place in places
-        ):
-            return True
-    return False
-
-
 @contextlib.contextmanager
 def _shown(config: pytest.Config) -> Iterator[None]:
     capture = config.pluginmanager.getplugin("capturemanager")
@@ -130,4 +110,4 @@ def _shown(config: pytest.Config) -> Iterator[None]:
 def spec_of(item: pytest.Item) -> str:
     """Return the spec of the kernel that a test uses, "" when it uses none."""
     callspec = getattr(item, "callspec", None)
-    return str(callspec.params.get("kernel", "")) if callspec else ""
+    return str(callspec.params.get(SPEC, "")) if callspec else ""

@@ -1,66 +1,75 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The options."""
+"""The options, and short names for some where nobody else has an option of that name.
+
+The value of `--iommufd-NAME` is `config.option.iommufd_NAME`, by whichever name it was given. One
+that was not given is None, [] or False: anything else says that the plugin is wanted.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.kernel.spec import DEFAULT_KERNEL
-from pytest_iommufd.machine.iommu import IOMMUS, NONE
-from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS
-from pytest_iommufd.plugin.reproducers import FORMS
+import pytest
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Generator
+
+PREFIX = "--iommufd-"
+SHORT = (
+    "--kernel",
+    "--rule",
+    "--rules-json",
+    "--rules-html",
+    "--fail-nth",
+    "--reproducer",
+    "--reproducer-folder",
+    "--reproducer-of",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
-    group = parser.getgroup("iommufd", "Linux iommufd")
+    """Add the options, whose defaults are where they are used: to import those takes long."""
+    group = parser.getgroup("iommufd", "Linux iommufd (--kernel and the like: as --iommufd-kernel)")
     group.addoption(
-        "--kernel",
+        "--iommufd-kernel",
         action="append",
         metavar="SPEC",
-        help="kernel under test: X.Y or a source tree, each with +SERIES of patches, an image, or "
-        "'running' (this machine's own: iommufd_test is dangerous); may be repeated; "
-        f"default {DEFAULT_KERNEL}",
+        help="--kernel: the kernel under test, X.Y or a source tree, each with +SERIES of patches, "
+        "an image, or 'running' (this machine's own: iommufd_test is dangerous); may be repeated; "
+        "default 6.12",
     )
     group.addoption(
-        "--rule",
+        "--iommufd-rule",
         action="append",
         metavar="PATTERN",
-        help="run only tests of rules whose name matches, such as 'hwpt_alloc.flags.*'; "
+        help="--rule: run only tests of rules whose name matches, such as 'hwpt_alloc.flags.*'; "
         "may be repeated",
     )
     group.addoption(
-        "--rules-json",
+        "--iommufd-rules-json",
         metavar="FILE",
-        help="write what each rule gave on each kernel to a JSON file",
+        help="--rules-json: write what each rule gave on each kernel to a JSON file",
     )
     group.addoption(
-        "--rules-html",
+        "--iommufd-rules-html",
         metavar="FILE",
-        help="write it to one HTML page that needs nothing else",
+        help="--rules-html: write it to one HTML page that needs nothing else",
     )
     group.addoption(
         "--iommufd-accel",
         choices=("auto", "kvm", "tcg"),
-        default="auto",
-        help="how guests run; auto: KVM if a try shows that it works",
+        help="how guests run; auto, the default: KVM if a try shows that it works",
     )
     group.addoption(
-        "--iommufd-memory",
-        type=int,
-        default=1024,
-        metavar="MIB",
-        help="memory of a guest (default %(default)s)",
+        "--iommufd-memory", type=int, metavar="MIB", help="memory of a guest (default 1024)"
     )
     group.addoption(
         "--iommufd-iommu",
-        choices=(NONE, *IOMMUS),
-        default=NONE,
-        help="an IOMMU that guests have, with PCI devices bound to vfio-pci (default %(default)s)",
+        choices=("none", "intel", "amd"),
+        help="an IOMMU that guests have, with PCI devices bound to vfio-pci (default none)",
     )
     group.addoption(
         "--iommufd-vfio",
@@ -73,44 +82,86 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--iommufd-boot-deadline",
         type=float,
-        default=BOOT_SECONDS,
         metavar="SECONDS",
-        help="how long a guest may take until it serves (default %(default)s)",
+        help="how long a guest may take until it serves (default 60)",
     )
     group.addoption(
         "--iommufd-call-deadline",
         type=float,
-        default=CALL_SECONDS,
         metavar="SECONDS",
-        help="how long a call may take (default %(default)s)",
+        help="how long a call may take (default 10)",
     )
     group.addoption(
-        "--fail-nth",
+        "--iommufd-fail-nth",
         action="store_true",
-        help="run each test whose calls must succeed again with every point of them failing",
+        help="--fail-nth: run each test whose calls must succeed again with every point of them "
+        "failing",
     )
     group.addoption(
         "--iommufd-coverage",
-        type=Path,
         metavar="FOLDER",
         help="write there which lines of iommufd ran; for kernels with counters, such as 7.3+gcov",
     )
     group.addoption(
-        "--reproducer",
+        "--iommufd-reproducer",
         action="append",
-        choices=tuple(FORMS),
-        help="write what each failing test did to the kernel as a C program, as a TEST_F of the "
-        "kernel's selftest, or as a syzkaller program; may be repeated",
+        choices=("c", "kselftest", "syz"),
+        help="--reproducer: write what each failing test did to the kernel as a C program, as a "
+        "TEST_F of the kernel's selftest, or as a syzkaller program; may be repeated",
     )
     group.addoption(
-        "--reproducer-folder",
-        default="reproducers",
+        "--iommufd-reproducer-folder",
         metavar="FOLDER",
-        help="where to (default %(default)s)",
+        help="--reproducer-folder: where to (default reproducers)",
     )
     group.addoption(
-        "--reproducer-of",
+        "--iommufd-reproducer-of",
         choices=("failed", "all"),
-        default="failed",
-        help="of which tests (default %(default)s)",
+        help="--reproducer-of: of which tests (default failed)",
     )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None]:
+    """Give short names their meaning, once all who might have options of that name are there.
+
+    Which conftest.py files are looked at depends on what is a value and what a folder. What follows
+    a short name is ours here already, unless it is a place with a conftest.py.
+    """
+    long = _lengthened(parser, args)
+    if long != args:
+        before = early_config.known_args_namespace
+        # what takes no value is an option of a conftest.py that is still to come
+        with contextlib.suppress(pytest.UsageError):
+            known = parser.parse_known_args(long, copy.copy(early_config.option))
+            known.confcutdir = before.confcutdir
+            values = map(Path, set(before.file_or_dir) - set(known.file_or_dir))
+            if not any((value / "conftest.py").exists() for value in values):
+                early_config.known_args_namespace = known
+    yield
+    args[:] = _lengthened(parser, args)
+
+
+def _lengthened(parser: pytest.Parser, args: list[str]) -> list[str]:
+    """Return arguments with our names in place of short ones that nobody else has."""
+    end = args.index("--") if "--" in args else len(args)
+    short = {word.partition("=")[0] for word in args[:end]} & set(SHORT)
+    ours = {name for name in short if not _is_known(parser, name)}
+    return [
+        PREFIX + word[2:] if at < end and word.partition("=")[0] in ours else word
+        for at, word in enumerate(args)
+    ]
+
+
+def _is_known(parser: pytest.Parser, name: str) -> bool:
+    try:
+        return name not in parser.parse_known_and_unknown_args([name])[1]
+    except pytest.UsageError:
+        return True  # it wants a value
+
+
+def is_used(config: pytest.Config) -> bool:
+    """Tell whether any of the options was given."""
+    return any(value for name, value in vars(config.option).items() if name.startswith("iommufd_"))

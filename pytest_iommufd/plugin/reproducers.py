@@ -50,10 +50,11 @@ _NOT_AS_EXPECTED = "expected "
 
 def pytest_configure(config: pytest.Config) -> None:
     """See that the folder can be written to, before anything else."""
-    if not config.getoption("--reproducer") or config.option.collectonly:
+    if not config.option.iommufd_reproducer or config.option.collectonly:
         return
     folder = (
-        config.invocation_params.dir / Path(config.getoption("--reproducer-folder")).expanduser()
+        config.invocation_params.dir
+        / Path(config.option.iommufd_reproducer_folder or "reproducers").expanduser()
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +115,7 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, pytest.skip.Exception | Problem):
         return report
-    everything = item.config.getoption("--reproducer-of") == "all"
+    everything = item.config.option.iommufd_reproducer_of == "all"
     if error is None and not (everything and call.when == CALL):
         return report
     try:
@@ -133,7 +134,7 @@ def pytest_runtest_makereport(
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many there are."""
-    if not terminalreporter.config.getoption("--reproducer"):
+    if not terminalreporter.config.option.iommufd_reproducer:
         return
     reports = [one for some in terminalreporter.stats.values() for one in some]
     paths = {
@@ -158,7 +159,7 @@ def _write(item: pytest.Item, trace: Trace, error: BaseException | None, when: s
     folder = item.config.stash[_FOLDER]
     header = _header(item, bench, error)
     written = []
-    for form in dict.fromkeys(item.config.getoption("--reproducer")):
+    for form in dict.fromkeys(item.config.option.iommufd_reproducer):
         render, suffix = FORMS[form]
         path = folder / f"{_name(item, bench.kernel.name)}{suffix}"
         header.file = path.name

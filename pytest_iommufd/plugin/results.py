@@ -16,14 +16,14 @@ import pytest
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.files import write_whole
 from pytest_iommufd.lab import LAB
-from pytest_iommufd.plugin.kernels import is_worker, names
+from pytest_iommufd.plugin.kernels import is_worker, names, spec_of
 from pytest_iommufd.reports import files, terminal
 from pytest_iommufd.reports import html as rules_html
 from pytest_iommufd.reports import json as rules_json
 from pytest_iommufd.reports.data import KernelInfo, Run, gather
 from pytest_iommufd.rules.catalogue import Catalogue, beside
 from pytest_iommufd.rules.judging import results
-from pytest_iommufd.rules.marker import MARKER, rule_of
+from pytest_iommufd.rules.marker import rule_of
 from pytest_iommufd.rules.verdicts import NO_KERNEL, Verdicts
 
 if TYPE_CHECKING:
@@ -44,10 +44,11 @@ def report_files(config: pytest.Config) -> dict[str, Path]:
     """
     if config.option.collectonly:
         return {}
+    options = vars(config.option)
     wanted = {
-        option: config.invocation_params.dir / Path(config.getoption(option)).expanduser()
+        option: config.invocation_params.dir / Path(given).expanduser()
         for option in _RENDERERS
-        if config.getoption(option)
+        if (given := options[f"iommufd_{option[2:].replace('-', '_')}"])
     }
     for option, path in wanted.items():
         files.writable(option, path)
@@ -55,7 +56,7 @@ def report_files(config: pytest.Config) -> dict[str, Path]:
 
 
 def collect(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
-    """Note the catalogues of tests, and have these tests' dialect told with their results.
+    """Note the catalogues of tests; have these look their rule up, and tell their dialect.
 
     Raises:
         Problem: a catalogue is not right.
@@ -70,9 +71,9 @@ def collect(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
             made.append(slug)
         if item.path.parent not in folders:
             folders.append(item.path.parent)
-        names: list[str] = getattr(item, "fixturenames", [])
-        if "kernel" in names and "dialect" not in names:
-            names.insert(0, "dialect")
+        if spec_of(item):
+            names: list[str] = item.fixturenames  # type: ignore[attr-defined]
+            names[:0] = {"dialect", "_rule"}.difference(names)
 
 
 def notes(config: pytest.Config) -> dict[str, Any]:
@@ -173,8 +174,7 @@ class RuleReporter:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker and what reports."""
-    config.addinivalue_line("markers", f"{MARKER}(slug): the rule that a test is of")
+    """Register what reports."""
     if is_worker(config):
         return
     try:
@@ -193,7 +193,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     except Problem as problem:
         if not is_worker(config):
             raise pytest.UsageError(str(problem)) from None
-    patterns = config.getoption("--rule")
+    patterns = config.option.iommufd_rule
     if not patterns:
         return
     chosen = [

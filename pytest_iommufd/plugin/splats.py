@@ -84,15 +84,6 @@ class SplatWatch:
                     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
-    config.addinivalue_line(
-        "markers",
-        "expect_splat(pattern): the test must make the kernel print a warning or report whose "
-        "title matches the pattern",
-    )
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test during which the kernel log got a splat that it does not expect."""

@@ -21,7 +21,7 @@ def suite_package(folder: Path) -> str:
 
 
 def command(folder: Path | None, slug: str, spec: str = "", nodeid: str = "") -> str:
-    """Return the command that runs a rule again.
+    """Return the command that runs a rule again, by names of options that nobody else has.
 
     Args:
         folder: where the suite is, None when that is not known.
@@ -32,5 +32,5 @@ def command(folder: Path | None, slug: str, spec: str = "", nodeid: str = "") ->
     package = suite_package(folder) if folder else ""
     file = nodeid.partition("::")[0] or (str(folder) if folder else "")
     where = ["--pyargs", package] if package else [file] if file else []
-    kernel = ["--kernel", spec] if spec else []
-    return shlex.join(["pytest", *where, *kernel, "--rule", slug])
+    kernel = ["--iommufd-kernel", spec] if spec else []
+    return shlex.join(["pytest", *where, *kernel, "--iommufd-rule", slug])

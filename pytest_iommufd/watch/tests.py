@@ -93,7 +93,8 @@ class Tests:
         self._results = folder / "rules.json"
         self._command = [
             *(sys.executable, "-m", "pytest", *arguments),
-            *("--kernel", os.fspath(folder), "--rules-json", os.fspath(self._results)),
+            *("--iommufd-kernel", os.fspath(folder)),
+            *("--iommufd-rules-json", os.fspath(self._results)),
             # nothing is written where the user works, which may be the tree
             *("--override-ini", f"cache_dir={folder / 'pytest-cache'}"),
         ]
@@ -173,7 +174,7 @@ def arguments(words: Sequence[str]) -> list[str]:
         Problem: one is an option that the loop sets.
     """
     for word in words:
-        if word.partition("=")[0] in _OURS:
+        if word.partition("=")[0].replace("--iommufd-", "--") in _OURS:
             raise Problem(f"watch takes no {word.partition('=')[0]}: it tests the tree, as it is")
     named = [word for word in words if Path(word.partition("::")[0]).exists()]
     if named or any(word.startswith(SUITES) for word in words):
@@ -183,9 +184,8 @@ def arguments(words: Sequence[str]) -> list[str]:
 
 def _suites_of(words: Sequence[str]) -> list[str]:
     """The suites of the rules that --rule names, all of them if a pattern does not tell."""
-    options = ["", *words]
-    patterns = [word for before, word in zip(options, words, strict=False) if before == "--rule"]
-    patterns += [word.partition("=")[2] for word in words if word.startswith("--rule=")]
+    joined = "\0".join(words)
+    patterns = re.findall(r"(?:^|\0)--(?:iommufd-)?rule[=\0]([^\0]*)", joined)
     if not patterns:
         return [DEFAULT]
     known = suites()

@@ -83,7 +83,7 @@ def diverging(rule_name: str) -> pytest.MarkDecorator:
 
 def _headers(config: pytest.Config) -> list[Uapi]:
     """Return all descriptions: those of the kernels that are built, and the shipped ones."""
-    return list(known_headers(tuple(config.getoption("--kernel") or ())).values())
+    return list(known_headers(tuple(config.option.iommufd_kernel or ())).values())
 
 
 def _fields(headers: Iterable[Uapi], command: str) -> list[str]:

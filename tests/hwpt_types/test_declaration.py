@@ -31,7 +31,7 @@ def wrong(**changed: Any) -> Problem:
 
 
 def test_those_that_come_with_us_are_right() -> None:
-    for declared in shipped.pytest_iommufd_hwpt_types():
+    for declared in shipped.TYPES:
         declared.check_known(HEADERS)
 
 

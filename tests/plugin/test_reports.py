@@ -134,7 +134,7 @@ def test_a_run_writes_what_each_rule_gave(
     assert (holds["mark"], holds["got"], holds["tests"]) == ("holds", "OK", 2)
     assert holds["dialect"] == "mainline"
     assert holds["again"] == (
-        f"pytest test_it.py --kernel {bench.kernel.spec} --rule area.one.holds"
+        f"pytest test_it.py --iommufd-kernel {bench.kernel.spec} --iommufd-rule area.one.holds"
     )
     assert results["area.one.absent"]["mark"] == "absent"
     assert "IOMMU_NO_SUCH_THING" in results["area.one.absent"]["reason"]
@@ -224,10 +224,11 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_rule_of_a_suite_is_run_again_wherever_one_is() -> None:
     suites = Path(pytest_iommufd.suites.__path__[0])
     assert command(suites / "hwpt_alloc", "a.b", "~/my linux", "x/test_it.py::test[1]") == (
-        "pytest --pyargs pytest_iommufd.suites.hwpt_alloc --kernel '~/my linux' --rule a.b"
+        "pytest --pyargs pytest_iommufd.suites.hwpt_alloc "
+        "--iommufd-kernel '~/my linux' --iommufd-rule a.b"
     )
     assert command(suites, "a.b", "6.12", "x/test_it.py::test[1]") == (
-        "pytest x/test_it.py --kernel 6.12 --rule a.b"
+        "pytest x/test_it.py --iommufd-kernel 6.12 --iommufd-rule a.b"
     )
 
 
@@ -313,7 +314,7 @@ def test_the_page_is_whole_and_loads_nothing(data: dict[str, Any]) -> None:
     for text in (
         *("It <i>holds</i>.", "a <b>patch</b>", "<script>alert(1)</script>"),
         *("The run did not finish: interrupted", "as it was", "IOMMU_NO_SUCH_THING"),
-        "pytest --kernel 6.12 --rule other.rule",
+        "pytest --iommufd-kernel 6.12 --iommufd-rule other.rule",
     ):
         assert text in page.text
 

@@ -56,7 +56,7 @@ known defects:
   crashed: for a reason
     dialects: posted
 to run it:
-  pytest {folder} --rule area.one
+  pytest {folder} --iommufd-rule area.one
 """
 
 

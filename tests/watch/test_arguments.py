@@ -29,7 +29,9 @@ def test_suites_are_those_that_rules_are_named_after() -> None:
     assert {"ioas", "generic", "viommu"} <= set(suites())
 
 
-@pytest.mark.parametrize("words", [["--rule", "ioas.map.*"], ["--rule=ioas.map.*"]])
+@pytest.mark.parametrize(
+    "words", [["--rule", "ioas.map.*"], ["--rule=ioas.map.*"], ["--iommufd-rule=ioas.map.*"]]
+)
 def test_rules_tell_the_suite(words: list[str]) -> None:
     assert arguments(words) == [*words, *IOAS]
 
@@ -61,7 +63,7 @@ def test_tests_that_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert arguments(words) == words
 
 
-@pytest.mark.parametrize("word", ["--kernel", "--kernel=6.12", "--rules-json=x", "--collect-only"])
+@pytest.mark.parametrize("word", ["--kernel", "--iommufd-kernel=x", "--rules-json=x", "--co"])
 def test_options_that_the_loop_sets(word: str) -> None:
     with pytest.raises(Problem, match=f"watch takes no {word.partition('=')[0]}:"):
         arguments([word])
