@@ -48,7 +48,7 @@ def note(config):
 @pytest.fixture
 def kernel_option(pytestconfig: pytest.Config) -> list[str]:
     """The kernel that the runs within are given: the first one of this run."""
-    return [f"--kernel={(pytestconfig.getoption('--kernel') or ['6.12'])[0]}"]
+    return [f"--kernel={(pytestconfig.option.iommufd_kernel or ['6.12'])[0]}"]
 
 
 @pytest.fixture
