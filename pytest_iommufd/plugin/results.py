@@ -73,7 +73,7 @@ def collect(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
             folders.append(item.path.parent)
         if spec_of(item):
             names: list[str] = item.fixturenames  # type: ignore[attr-defined]
-            names[:0] = {"dialect", "_rule"}.difference(names)
+            names[:0] = [name for name in ("dialect", "_rule") if name not in names]
 
 
 def notes(config: pytest.Config) -> dict[str, Any]:
