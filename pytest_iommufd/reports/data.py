@@ -183,7 +183,7 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
             {"name": need, "meaning": catalogue.capabilities[need].meaning} for need in rule.needs
         ],
         "expected": dict(rule.expect),
-        "defects": [asdict(defect) for defect in rule.defects],
+        "defects": [asdict(one) | {"dialects": list(one.dialects)} for one in rule.defects],
     }
 
 
