@@ -206,10 +206,6 @@ def test_leaks(no_end):
 def test_is_not_set_up(no_beginning):
     pass
 
-@rule("area.unjudged")
-def test_agent_fails(process):
-    process.syscall("kill", 1, 6)  # SIGABRT
-
 @rule("area.both")
 def test_fails_twice(no_end):
     raise RuntimeError("first")
