@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.host.run import ask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,13 +87,7 @@ def _compile(scratch: Path, layout: str, command: list[str]) -> Path:
     out = scratch / "agent"
     command = [*command, "-o", str(out), *(str(scratch / name) for name in SOURCES)]
     try:
-        done = subprocess.run(
-            [*command, str(scratch / "layout.c")],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
+        done = ask([*command, str(scratch / "layout.c")])
     except FileNotFoundError as error:
         raise Problem(
             f"no C compiler: {command[0]} is not on the PATH",
@@ -106,6 +99,6 @@ def _compile(scratch: Path, layout: str, command: list[str]) -> Path:
             "the agent does not compile",
             expected="a C compiler with a static C library and threads (libc6-dev)",
             mend="apt-get install -y gcc libc6-dev",
-            detail="\n".join(done.stderr.splitlines()[-20:]),
+            detail="\n".join(done.stderr.decode(errors="replace").splitlines()[-20:]),
         )
     return out
