@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_iommufd.iommufd.context import Context
 
 if TYPE_CHECKING:
+    from pytest_iommufd.iommufd.file import IoctlFile
     from pytest_iommufd.machine import Process
 
 CAP_IPC_LOCK = 14
@@ -46,7 +47,7 @@ def counted(process: Process, name: str) -> int:
     return int(found[1]) * 1024 // process.hello.page_size
 
 
-def as_seen_by(context: Context, process: Process) -> Context:
+def as_seen_by(context: IoctlFile, process: Process) -> Context:
     """Return a context that a fork of its process has open, too."""
     made = Context.__new__(Context)
     made.__dict__ |= context.__dict__ | {"process": process}

@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T = TypeVar("T")
 
 MARKER = "iommufd_rule"
 ABSENT = "absent: "
@@ -47,3 +52,14 @@ def absent(reason: str) -> NoReturn:
         reason: what it lacks and how that was found out.
     """
     pytest.skip(ABSENT + reason)
+
+
+def some(parameters: Sequence[T]) -> Sequence[T]:
+    """Return parameters of tests; pytest skips a test that has none, and with it its rule.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not parameters:
+        raise ValueError("there is nothing to make tests of: expected at least one parameter")
+    return parameters

@@ -177,19 +177,19 @@ def test_ioases_share_none(mock_devices, other_ioas):
 
 @rule("attach.auto.not_manual")
 @pytest.mark.parametrize("kind", ["hwpt", "parent_hwpt", "dirty_hwpt"])
-def test_manual_hwpt_is_not_shared(mock_device, ioas, kind, request):
+def test_manual_hwpt_is_not_shared(iommufd, mock_device, ioas, kind, request):
     manual: Hwpt = request.getfixturevalue(kind)
     mock_device.replace(manual)
-    made = mock_device.context.mock_device(ioas)
+    made = iommufd.mock_device(ioas)
     assert made.hwpt.id != manual.id
 
 
 @rule("attach.auto.last")
-def test_hwpt_is_gone_with_the_last_device(expected, mock_devices, ioas):
+def test_hwpt_is_gone_with_the_last_device(expected, iommufd, mock_devices):
     first, second = mock_devices(), mock_devices()
     first.destroy()
     assert mock_devices(second.hwpt).hwpt.id == second.hwpt.id
-    only = mock_devices(ioas.context.ioas_alloc())
+    only = mock_devices(iommufd.ioas_alloc())
     only.destroy()
     with expected:
         only.hwpt.destroy()

@@ -83,11 +83,11 @@ def test_device(expected, mock_device):
 
 
 @rule("destroy.device.changes_nothing")
-def test_device_stays(expected, mock_device, ioas):
+def test_device_stays(expected, iommufd, mock_device, ioas):
     with expected:
-        mock_device.context.destroy(mock_device.id)
+        iommufd.destroy(mock_device.id)
     mock_device.get_hw_info()
-    mock_device.replace(mock_device.context.hwpt_alloc(mock_device, ioas))
+    mock_device.replace(iommufd.hwpt_alloc(mock_device, ioas))
     mock_device.destroy()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_iommufd import absent
 from pytest_iommufd.kernel.headers import known_headers
-from pytest_iommufd.rules.marker import rule, rule_of
+from pytest_iommufd.rules.marker import rule, rule_of, some
 
 from .raw import Raw
 from .samples import NO_OBJECTS, SAMPLES, Objects, find
@@ -78,7 +78,7 @@ def diverging(rule_name: str) -> pytest.MarkDecorator:
         for row in DIVERGENCES
         if row.rule == rule_name
     ]
-    return pytest.mark.parametrize("divergence", rows, indirect=True)
+    return pytest.mark.parametrize("divergence", some(rows), indirect=True)
 
 
 def _headers(config: pytest.Config) -> list[Uapi]:
@@ -158,12 +158,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     commands = list(dict.fromkeys(ioctl.name for uapi in headers for ioctl in uapi.ioctls))
     samples = find(commands)
     if "command" in metafunc.fixturenames:
-        metafunc.parametrize("command", commands, indirect=True)
+        metafunc.parametrize("command", some(commands), indirect=True)
     for fixture, chosen in CHOICES.items():
         if fixture in metafunc.fixturenames:
             fitting = [s for s in samples if chosen(s, _fields(headers, s.command))]
             names = [known.name for known in fitting]
-            metafunc.parametrize(fixture, fitting, ids=names, indirect=True)
+            metafunc.parametrize(fixture, some(fitting), ids=names, indirect=True)
     for fixture, belongs in PAIRS.items():
         if fixture in metafunc.fixturenames:
             slug = rule_of(metafunc.definition)
@@ -176,7 +176,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 and not any(row.is_of(slug, known.name, name) for row in DIVERGENCES)
             ]
             ids = [f"{known.name}-{name}" for known, name in pairs]
-            metafunc.parametrize(fixture, pairs, ids=ids, indirect=True)
+            metafunc.parametrize(fixture, some(pairs), ids=ids, indirect=True)
 
 
 # ---- requests ----

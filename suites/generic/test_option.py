@@ -11,6 +11,7 @@ from pytest_iommufd import rule
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Context, Ioas
+    from pytest_iommufd.iommufd.file import IoctlFile
 
 UNPRIVILEGED = 65534
 BAD_OP = 2
@@ -27,7 +28,7 @@ def huge_pages(ioas: Ioas, value: int | None = None, **fields: Any) -> int:
     return option(ioas.context, uapi.IOMMU_OPTION_HUGE_PAGES, value, object_id=ioas, **fields)
 
 
-def option(iommufd: Context, number: int, value: int | None, **fields: Any) -> int:
+def option(iommufd: IoctlFile, number: int, value: int | None, **fields: Any) -> int:
     """Ask for an option or set it."""
     uapi = iommufd.uapi
     op = uapi.IOMMU_OPTION_OP_GET if value is None else uapi.IOMMU_OPTION_OP_SET

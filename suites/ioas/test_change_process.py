@@ -103,9 +103,9 @@ def test_other_process_is_paid_back(pinned, process):
 
 
 @rule("ioas.change_process.copies")
-def test_copied_pages_are_paid_once(pinned, process, base):
-    other = pinned.context.ioas_alloc()
-    iova = pinned.context.ioas_alloc().copy(pinned, base, 0x1000)
+def test_copied_pages_are_paid_once(pinned, iommufd, process, base):
+    other = iommufd.ioas_alloc()
+    iova = iommufd.ioas_alloc().copy(pinned, base, 0x1000)
     assert iova
     other.copy(pinned, base, 0x2000)
     child = process.fork()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pytest_iommufd.iommufd import Context, Hwpt, Ioas, MockDevice
+    from pytest_iommufd.iommufd.file import IoctlFile
 
 PLACE = 0x4000_0000
 PAGE = 0x1000
@@ -128,7 +129,7 @@ def test_second_hwpt_that_is_refused_leaves_the_first(
     check_refs(iommufd, buffer, buffer.size, 1)
 
 
-def each_failure(iommufd: Context, call: Callable[[], object]) -> Iterator[bool]:
+def each_failure(iommufd: IoctlFile, call: Callable[[], object]) -> Iterator[bool]:
     """Make a call with each point of it failing in turn; yields whether it failed all the same."""
     held = 0
     for nth in count(1):

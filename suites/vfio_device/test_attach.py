@@ -190,8 +190,8 @@ def test_pasid_argsz_too_short(expected, vfio_device, ioas, argsz):
 
 
 @rule("vfio_device.attach.pasid.none")
-def test_pasid_of_a_device_without(expected, vfio_device, ioas, uapi):
-    hwpt = vfio_device.context.hwpt_alloc(vfio_device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_PASID)
+def test_pasid_of_a_device_without(expected, iommufd, vfio_device, ioas, uapi):
+    hwpt = iommufd.hwpt_alloc(vfio_device, ioas, flags=uapi.IOMMU_HWPT_ALLOC_PASID)
     assert vfio_device.get_hw_info().out_max_pasid_log2 == 0
     with expected:
         vfio_device.attach_iommufd_pt(hwpt, flags=PASID, pasid=1)

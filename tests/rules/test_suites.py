@@ -15,6 +15,7 @@ import pytest
 
 from pytest_iommufd.kernel import resolve
 from pytest_iommufd.rules.catalogue import shipped
+from pytest_iommufd.rules.marker import some
 
 if TYPE_CHECKING:
     from pytest_iommufd.rules.catalogue import Catalogue
@@ -57,6 +58,12 @@ def test_each_rule_has_a_test(catalogue: Catalogue, tested: set[str]) -> None:
 def test_each_test_has_a_rule(tested: set[str]) -> None:
     strange = {slug for slug in tested if not any(each.has(slug) for each in CATALOGUES)}
     assert strange == set()
+
+
+def test_parameters_that_turn_out_empty_are_an_error() -> None:
+    assert some([1]) == [1]
+    with pytest.raises(ValueError, match="there is nothing to make tests of"):
+        some([])
 
 
 def test_no_splat_is_known_by_a_path_of_its_build() -> None:
