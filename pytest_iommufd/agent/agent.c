@@ -46,6 +46,8 @@ struct worker {
 };
 
 static struct worker workers[MAX_WORKERS];
+static uint16_t live[MAX_WORKERS]; /* which of them there are: hardly ever more than three */
+static unsigned int lives;
 static struct inbox requests, answers;
 static int host_in, host_out, kmsg = -1;
 
@@ -77,8 +79,8 @@ static void kill_worker(const struct worker *worker)
 /* A fork that hangs in a call does not see that the stream has ended. */
 static _Noreturn void leave(int status)
 {
-	for (unsigned int i = 0; i < MAX_WORKERS; i++)
-		kill_worker(&workers[i]);
+	for (unsigned int i = 0; i < lives; i++)
+		kill_worker(&workers[live[i]]);
 	if (getpid() == 1)
 		fail("the stream to the host has ended");
 	_exit(status);
@@ -97,13 +99,20 @@ static void error(uint16_t id, uint32_t sequence, const char *text)
 
 static void drain_kmsg(void)
 {
-	char record[MAX_TEXT];
+	/* not on the stack, of which each worker would copy what it touches */
+	static struct {
+		struct frame head;
+		char record[8192];
+	} whole = { .head = { .type = FRAME_KMSG } };
 
 	while (kmsg >= 0) {
-		ssize_t size = read(kmsg, record, sizeof(record));
+		ssize_t size = read(kmsg, whole.record, sizeof(whole.record));
 
-		if (size > 0)
-			to_host(FRAME_KMSG, 0, 0, record, (size_t)size);
+		whole.head.size = (uint32_t)size;
+		if (size > 0 && write_all(host_out, &whole, sizeof(whole.head) + (size_t)size))
+			leave(0);
+		else if (size > 0)
+			continue;
 		else if (size < 0 && (errno == EINTR || errno == EPIPE))
 			continue; /* EPIPE: records were overwritten, go on with the next */
 		else
@@ -127,18 +136,36 @@ static void on_crashes(void (*handler)(int))
 
 /* ---- requests ---- */
 
+static void add_worker(uint16_t id, struct worker worker)
+{
+	workers[id] = worker;
+	live[lives++] = id;
+}
+
+static void remove_worker(struct worker *worker)
+{
+	unsigned int at = 0;
+
+	while (live[at] != worker - workers)
+		at++;
+	live[at] = live[--lives];
+	*worker = (struct worker){ 0 };
+}
+
 static void close_servers_fds(void)
 {
 	close(host_in);
 	close(host_out);
 	if (kmsg >= 0)
 		close(kmsg);
-	for (unsigned int i = 0; i < MAX_WORKERS; i++) {
-		if (workers[i].pid <= 0)
+	for (unsigned int i = 0; i < lives; i++) {
+		const struct worker *worker = &workers[live[i]];
+
+		if (worker->pid <= 0)
 			continue;
-		close(workers[i].pidfd);
-		close(workers[i].to);
-		close(workers[i].from);
+		close(worker->pidfd);
+		close(worker->to);
+		close(worker->from);
 	}
 }
 
@@ -164,11 +191,11 @@ static void spawn(const struct frame *head)
 	if (end[3] >= 0)
 		close(end[3]);
 	if (pid > 0) {
-		workers[head->worker] = (struct worker){ .pid = pid,
-							 .pidfd = pidfd_of(pid),
-							 .to = end[1],
-							 .from = end[2],
-							 .sequence = head->sequence };
+		add_worker(head->worker, (struct worker){ .pid = pid,
+							  .pidfd = pidfd_of(pid),
+							  .to = end[1],
+							  .from = end[2],
+							  .sequence = head->sequence });
 		return;
 	}
 	if (end[1] >= 0)
@@ -195,9 +222,11 @@ static void fork_worker(const struct frame *request)
 		error(request->worker, request->sequence, "a fork to a worker that exists or cannot");
 		return;
 	}
-	workers[child] = (struct worker){
-		.pid = -1, .pidfd = -1, .to = -1, .from = -1, .sequence = request->sequence
-	};
+	add_worker((uint16_t)child, (struct worker){ .pid = -1,
+						     .pidfd = -1,
+						     .to = -1,
+						     .from = -1,
+						     .sequence = request->sequence });
 	forward(&workers[request->worker], request);
 }
 
@@ -264,9 +293,9 @@ static void read_requests(void)
 /* The slot of a fork that was asked for with this request and does not exist yet, or NULL. */
 static struct worker *unborn(uint32_t sequence)
 {
-	for (unsigned int i = 0; i < MAX_WORKERS; i++)
-		if (workers[i].pid < 0 && workers[i].sequence == sequence)
-			return &workers[i];
+	for (unsigned int i = 0; i < lives; i++)
+		if (workers[live[i]].pid < 0 && workers[live[i]].sequence == sequence)
+			return &workers[live[i]];
 	return NULL;
 }
 
@@ -327,7 +356,7 @@ static void read_answer(uint16_t id)
 			to_host(FRAME_SPAWNED, id, sequence, &forked.spawned, sizeof(forked.spawned));
 	} else {
 		if (child)
-			child->pid = 0; /* it was not to be */
+			remove_worker(child); /* it was not to be */
 		if (write_all(host_out, answer, sizeof(*answer) + answer->size))
 			leave(0);
 	}
@@ -341,8 +370,8 @@ static void reap_strays(void)
 	siginfo_t stray = { 0 };
 
 	while (!waitid(P_ALL, 0, &stray, WEXITED | WNOHANG | WNOWAIT) && stray.si_pid) {
-		for (unsigned int i = 0; i < MAX_WORKERS; i++)
-			if (workers[i].pid == stray.si_pid)
+		for (unsigned int i = 0; i < lives; i++)
+			if (workers[live[i]].pid == stray.si_pid)
 				return; /* its own burial is next, and looks again */
 		waitpid(stray.si_pid, NULL, 0);
 		stray.si_pid = 0;
@@ -355,7 +384,7 @@ static void bury(uint16_t id)
 	int status = 0;
 
 	if (child)
-		child->pid = 0; /* a fork that it did not get to */
+		remove_worker(child); /* a fork that it did not get to */
 	waitpid(worker->pid, &status, 0);
 	drain_kmsg();
 	to_host(worker->ending ? FRAME_ENDED : FRAME_DIED, id,
@@ -364,7 +393,7 @@ static void bury(uint16_t id)
 	close(worker->to);
 	if (worker->from >= 0)
 		close(worker->from);
-	*worker = (struct worker){ 0 };
+	remove_worker(worker);
 	reap_strays();
 }
 
@@ -380,12 +409,13 @@ static _Noreturn void serve(void)
 		entry[1] = (struct pollfd){ .fd = kmsg, .events = POLLIN };
 		/* answers before deaths: a worker may answer and then die */
 		for (int deaths = 0; deaths < 2; deaths++)
-			for (uint16_t i = 0; i < MAX_WORKERS; i++) {
-				int fd = deaths ? workers[i].pidfd : workers[i].from;
+			for (unsigned int i = 0; i < lives; i++) {
+				const struct worker *worker = &workers[live[i]];
+				int fd = deaths ? worker->pidfd : worker->from;
 
-				if (workers[i].pid <= 0 || fd < 0)
+				if (worker->pid <= 0 || fd < 0)
 					continue;
-				owner[count] = i;
+				owner[count] = live[i];
 				entry[count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
 			}
 		if (poll(entry, count, -1) < 0) {

@@ -15,7 +15,7 @@
 
 #define PROTOCOL_VERSION 1
 #define MAX_FRAME (16u << 20) /* one request, or one answer */
-#define MAX_TEXT 8192u /* of send_frame(), such as a record of the kernel log */
+#define MAX_TEXT 256u /* of send_frame() */
 #define MAX_OPS 65536u
 #define MAX_REPEAT 1000000u
 #define MAX_THREADS 64u

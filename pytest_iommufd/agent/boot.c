@@ -121,7 +121,7 @@ static int find_port(void)
 			if (!is_ours(entry->d_name))
 				continue;
 			snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
-			fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+			fd = open(path, O_RDWR | O_CLOEXEC);
 			if (fd >= 0) {
 				closedir(ports);
 				return fd;

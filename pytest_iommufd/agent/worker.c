@@ -31,7 +31,7 @@ static struct spawned self(void)
 
 static void refuse(int out, uint16_t id, uint32_t sequence, struct refusal refusal)
 {
-	char text[256];
+	char text[MAX_TEXT];
 	int size = snprintf(text, sizeof(text), "%s%s%s", refusal.what, refusal.why ? ": " : "",
 			    refusal.why ? strerror(refusal.why) : "");
 

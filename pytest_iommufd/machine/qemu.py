@@ -87,7 +87,7 @@ class Guest:
         if self.agent:
             command += [
                 *("-chardev", f"socket,id=agent,path={folder / 'agent'}"),
-                *("-device", "virtio-serial-pci"),
+                *("-device", "virtio-serial-pci,max_ports=2"),
                 *("-device", f"virtserialport,chardev=agent,name={PORT_NAME}"),
                 *("-chardev", f"socket,id=qmp,path={folder / 'qmp'},server=on,wait=off"),
                 *("-mon", "chardev=qmp,mode=control"),
