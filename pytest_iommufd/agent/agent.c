@@ -45,10 +45,19 @@ struct worker {
 	uint32_t ending;    /* sequence of the END, 0 when none */
 };
 
-static struct worker workers[MAX_WORKERS];
-static uint16_t live[MAX_WORKERS]; /* which of them there are: hardly ever more than three */
-static unsigned int lives;
-static struct inbox requests, answers;
+/* No worker has this memory: of each page that is written a fork makes a copy. */
+static struct server {
+	struct worker workers[MAX_WORKERS];
+	uint16_t live[MAX_WORKERS]; /* which of them there are: hardly ever more than three */
+	unsigned int lives;
+	uint16_t owner[2 + 2 * MAX_WORKERS];
+	struct pollfd entry[2 + 2 * MAX_WORKERS];
+	struct inbox requests, answers;
+	struct {
+		struct frame head;
+		char record[8192];
+	} log;
+} *server;
 static int host_in, host_out, kmsg = -1;
 
 /* ---- what the kernel has no function of the C library for ---- */
@@ -79,8 +88,8 @@ static void kill_worker(const struct worker *worker)
 /* A fork that hangs in a call does not see that the stream has ended. */
 static _Noreturn void leave(int status)
 {
-	for (unsigned int i = 0; i < lives; i++)
-		kill_worker(&workers[live[i]]);
+	for (unsigned int i = 0; i < server->lives; i++)
+		kill_worker(&server->workers[server->live[i]]);
 	if (getpid() == 1)
 		fail("the stream to the host has ended");
 	_exit(status);
@@ -99,17 +108,13 @@ static void error(uint16_t id, uint32_t sequence, const char *text)
 
 static void drain_kmsg(void)
 {
-	/* not on the stack, of which each worker would copy what it touches */
-	static struct {
-		struct frame head;
-		char record[8192];
-	} whole = { .head = { .type = FRAME_KMSG } };
+	struct frame *head = &server->log.head;
 
 	while (kmsg >= 0) {
-		ssize_t size = read(kmsg, whole.record, sizeof(whole.record));
+		ssize_t size = read(kmsg, server->log.record, sizeof(server->log.record));
 
-		whole.head.size = (uint32_t)size;
-		if (size > 0 && write_all(host_out, &whole, sizeof(whole.head) + (size_t)size))
+		*head = (struct frame){ .size = (uint32_t)size, .type = FRAME_KMSG };
+		if (size > 0 && write_all(host_out, head, sizeof(*head) + (size_t)size))
 			leave(0);
 		else if (size > 0)
 			continue;
@@ -138,38 +143,22 @@ static void on_crashes(void (*handler)(int))
 
 static void add_worker(uint16_t id, struct worker worker)
 {
-	workers[id] = worker;
-	live[lives++] = id;
+	server->workers[id] = worker;
+	server->live[server->lives++] = id;
 }
 
 static void remove_worker(struct worker *worker)
 {
 	unsigned int at = 0;
 
-	while (live[at] != worker - workers)
+	while (server->live[at] != worker - server->workers)
 		at++;
-	live[at] = live[--lives];
+	server->live[at] = server->live[--server->lives];
 	*worker = (struct worker){ 0 };
 }
 
-static void close_servers_fds(void)
-{
-	close(host_in);
-	close(host_out);
-	if (kmsg >= 0)
-		close(kmsg);
-	for (unsigned int i = 0; i < lives; i++) {
-		const struct worker *worker = &workers[live[i]];
-
-		if (worker->pid <= 0)
-			continue;
-		close(worker->pidfd);
-		close(worker->to);
-		close(worker->from);
-	}
-}
-
-static void spawn(const struct frame *head)
+/* The child does not have the request. */
+static void spawn(uint16_t id, uint32_t sequence)
 {
 	int end[4] = { -1, -1, -1, -1 };
 	char text[128];
@@ -178,12 +167,9 @@ static void spawn(const struct frame *head)
 	if (!pipe(end) && !pipe(end + 2))
 		pid = fork();
 	if (pid == 0) {
-		close_servers_fds();
-		close(end[1]);
-		close(end[2]);
 		signal(SIGTERM, SIG_DFL);
 		on_crashes(SIG_DFL);
-		worker_main(head->worker, head->sequence, end[0], end[3]);
+		worker_main(id, sequence, end[0], end[3]);
 	}
 	snprintf(text, sizeof(text), "cannot start a process: %s", strerror(errno));
 	if (end[0] >= 0)
@@ -191,18 +177,18 @@ static void spawn(const struct frame *head)
 	if (end[3] >= 0)
 		close(end[3]);
 	if (pid > 0) {
-		add_worker(head->worker, (struct worker){ .pid = pid,
-							  .pidfd = pidfd_of(pid),
-							  .to = end[1],
-							  .from = end[2],
-							  .sequence = head->sequence });
+		add_worker(id, (struct worker){ .pid = pid,
+						.pidfd = pidfd_of(pid),
+						.to = end[1],
+						.from = end[2],
+						.sequence = sequence });
 		return;
 	}
 	if (end[1] >= 0)
 		close(end[1]);
 	if (end[2] >= 0)
 		close(end[2]);
-	error(head->worker, head->sequence, text);
+	error(id, sequence, text);
 }
 
 static void forward(struct worker *worker, const struct frame *request)
@@ -218,7 +204,7 @@ static void fork_worker(const struct frame *request)
 
 	if (request->size == sizeof(child))
 		memcpy(&child, request + 1, sizeof(child));
-	if (request->size != sizeof(child) || child >= MAX_WORKERS || workers[child].pid) {
+	if (request->size != sizeof(child) || child >= MAX_WORKERS || server->workers[child].pid) {
 		error(request->worker, request->sequence, "a fork to a worker that exists or cannot");
 		return;
 	}
@@ -227,12 +213,13 @@ static void fork_worker(const struct frame *request)
 						     .to = -1,
 						     .from = -1,
 						     .sequence = request->sequence });
-	forward(&workers[request->worker], request);
+	forward(&server->workers[request->worker], request);
 }
 
 static void serve_request(const struct frame *request)
 {
-	struct worker *worker = request->worker < MAX_WORKERS ? &workers[request->worker] : NULL;
+	struct worker *worker =
+		request->worker < MAX_WORKERS ? &server->workers[request->worker] : NULL;
 	const char *wrong = NULL;
 
 	if (!worker) {
@@ -248,7 +235,7 @@ static void serve_request(const struct frame *request)
 		if (worker->pid)
 			wrong = "a spawn of a worker that exists";
 		else
-			spawn(request);
+			spawn(request->worker, request->sequence);
 	} else if (!worker->pid && request->type == FRAME_END) {
 		uint32_t status = NO_STATUS;
 
@@ -273,19 +260,19 @@ static void serve_request(const struct frame *request)
 static void read_requests(void)
 {
 	do {
-		const struct frame *request = receive(&requests, host_in);
+		const struct frame *request = receive(&server->requests, host_in);
 
 		if (!request && errno == ENOMEM)
 			fail("no memory for a request");
 		if (!request && errno == EMSGSIZE) {
-			request = (const struct frame *)requests.data;
+			request = (const struct frame *)server->requests.data;
 			error(request->worker, request->sequence, "a frame that is too large");
 			leave(0); /* nothing after it can be trusted */
 		}
 		if (!request)
 			leave(0);
 		serve_request(request);
-	} while (requests.size > requests.done);
+	} while (server->requests.size > server->requests.done);
 }
 
 /* ---- answers ---- */
@@ -293,9 +280,12 @@ static void read_requests(void)
 /* The slot of a fork that was asked for with this request and does not exist yet, or NULL. */
 static struct worker *unborn(uint32_t sequence)
 {
-	for (unsigned int i = 0; i < lives; i++)
-		if (workers[live[i]].pid < 0 && workers[live[i]].sequence == sequence)
-			return &workers[live[i]];
+	for (unsigned int i = 0; i < server->lives; i++) {
+		struct worker *worker = &server->workers[server->live[i]];
+
+		if (worker->pid < 0 && worker->sequence == sequence)
+			return worker;
+	}
 	return NULL;
 }
 
@@ -317,7 +307,7 @@ static const char *adopt(struct worker *worker, const struct forked *forked)
 static int makes_sense(const struct frame *answer, uint16_t id, uint32_t sequence,
 		       const struct worker *child)
 {
-	if (!answer || answer->sequence != sequence || answers.size > answers.done)
+	if (!answer || answer->sequence != sequence || server->answers.size > server->answers.done)
 		return 0;
 	if (child && answer->type == FRAME_FORKED)
 		return answer->size == sizeof(struct forked);
@@ -327,13 +317,13 @@ static int makes_sense(const struct frame *answer, uint16_t id, uint32_t sequenc
 
 static void read_answer(uint16_t id)
 {
-	struct worker *worker = &workers[id], *child = unborn(worker->sequence);
+	struct worker *worker = &server->workers[id], *child = unborn(worker->sequence);
 	const struct frame *answer;
 	const char *wrong = NULL;
 	uint32_t sequence = worker->sequence;
 
-	answers.size = answers.done = 0;
-	answer = receive(&answers, worker->from);
+	server->answers.size = server->answers.done = 0;
+	answer = receive(&server->answers, worker->from);
 	if (!answer && errno == ENOMEM)
 		fail("no memory for an answer");
 	if (!answer && errno != EMSGSIZE) {
@@ -350,7 +340,7 @@ static void read_answer(uint16_t id)
 		struct forked forked;
 
 		memcpy(&forked, answer + 1, sizeof(forked));
-		id = (uint16_t)(child - workers);
+		id = (uint16_t)(child - server->workers);
 		wrong = adopt(child, &forked);
 		if (!wrong)
 			to_host(FRAME_SPAWNED, id, sequence, &forked.spawned, sizeof(forked.spawned));
@@ -370,8 +360,8 @@ static void reap_strays(void)
 	siginfo_t stray = { 0 };
 
 	while (!waitid(P_ALL, 0, &stray, WEXITED | WNOHANG | WNOWAIT) && stray.si_pid) {
-		for (unsigned int i = 0; i < lives; i++)
-			if (workers[live[i]].pid == stray.si_pid)
+		for (unsigned int i = 0; i < server->lives; i++)
+			if (server->workers[server->live[i]].pid == stray.si_pid)
 				return; /* its own burial is next, and looks again */
 		waitpid(stray.si_pid, NULL, 0);
 		stray.si_pid = 0;
@@ -380,7 +370,7 @@ static void reap_strays(void)
 
 static void bury(uint16_t id)
 {
-	struct worker *worker = &workers[id], *child = unborn(worker->sequence);
+	struct worker *worker = &server->workers[id], *child = unborn(worker->sequence);
 	int status = 0;
 
 	if (child)
@@ -399,8 +389,8 @@ static void bury(uint16_t id)
 
 static _Noreturn void serve(void)
 {
-	static struct pollfd entry[2 + 2 * MAX_WORKERS];
-	static uint16_t owner[2 + 2 * MAX_WORKERS];
+	struct pollfd *entry = server->entry;
+	uint16_t *owner = server->owner;
 
 	for (;;) {
 		nfds_t count = 2;
@@ -409,13 +399,13 @@ static _Noreturn void serve(void)
 		entry[1] = (struct pollfd){ .fd = kmsg, .events = POLLIN };
 		/* answers before deaths: a worker may answer and then die */
 		for (int deaths = 0; deaths < 2; deaths++)
-			for (unsigned int i = 0; i < lives; i++) {
-				const struct worker *worker = &workers[live[i]];
+			for (unsigned int i = 0; i < server->lives; i++) {
+				const struct worker *worker = &server->workers[server->live[i]];
 				int fd = deaths ? worker->pidfd : worker->from;
 
 				if (worker->pid <= 0 || fd < 0)
 					continue;
-				owner[count] = live[i];
+				owner[count] = server->live[i];
 				entry[count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
 			}
 		if (poll(entry, count, -1) < 0) {
@@ -426,7 +416,7 @@ static _Noreturn void serve(void)
 		if (entry[1].revents & POLLIN)
 			drain_kmsg();
 		for (nfds_t i = 2; i < count; i++) {
-			struct worker *worker = &workers[owner[i]];
+			struct worker *worker = &server->workers[owner[i]];
 
 			if (!entry[i].revents || worker->pid <= 0)
 				continue;
@@ -489,8 +479,9 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	on_crashes(crashed);
 	want_descriptors();
-	if (!hello)
-		fail("no memory");
+	server = not_forked(sizeof(*server));
+	if (!hello || !server)
+		fail("no memory to start with");
 	fwrite(&head, sizeof(head), 1, hello);
 	if (getpid() == 1) {
 		host_in = boot(hello);

@@ -128,6 +128,8 @@ struct inbox {
 
 /* The next frame, its payload behind it. NULL: the stream has ended, EMSGSIZE or ENOMEM. */
 const struct frame *receive(struct inbox *inbox, int fd);
+/* Memory that a fork does not have, as nothing would be done with its copy; NULL: none. */
+void *not_forked(size_t size);
 int write_all(int fd, const void *data, size_t size);
 int send_frame(int fd, uint16_t type, uint16_t worker, uint32_t sequence, const void *data,
 	       size_t size);

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/reboot.h>
 #include <termios.h>
 #include <unistd.h>
@@ -22,6 +23,16 @@ static int go_on(int fd, short events)
 
 	return errno == EINTR ||
 	       (errno == EAGAIN && (poll(&entry, 1, -1) >= 0 || errno == EINTR));
+}
+
+void *not_forked(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	madvise(memory, size, MADV_DONTFORK);
+	return memory;
 }
 
 static size_t frame_end(const struct inbox *inbox)
@@ -53,10 +64,14 @@ const struct frame *receive(struct inbox *inbox, int fd)
 		}
 		if (inbox->room < end || !inbox->room) {
 			size_t room = end > FIRST_ROOM ? end : FIRST_ROOM;
-			unsigned char *grown = realloc(inbox->data, room);
+			unsigned char *grown = not_forked(room);
 
 			if (!grown)
 				return NULL;
+			if (inbox->room) {
+				memcpy(grown, inbox->data, inbox->size);
+				munmap(inbox->data, inbox->room);
+			}
 			inbox->data = grown;
 			inbox->room = room;
 		}

@@ -93,7 +93,7 @@ static void fork_self(uint16_t id, const struct frame *request, int in, int out)
 		_exit(0);
 	close(in);
 	close(out);
-	inbox.size = inbox.done = 0;
+	inbox = (struct inbox){ 0 };
 	serve((uint16_t)child, end[0], end[3], end[1], end[2]);
 }
 
@@ -132,6 +132,7 @@ void worker_main(uint16_t id, uint32_t sequence, int in, int out)
 	spawned = self();
 	in = moved(in);
 	out = moved(out);
+	syscall(SYS_close_range, 3, WORKER_FDS - 1, 0); /* what is the server's */
 	if (send_frame(out, FRAME_SPAWNED, id, sequence, &spawned, sizeof(spawned)))
 		_exit(0);
 	serve(id, in, out, -1, -1);
