@@ -15,6 +15,7 @@ from pytest_iommufd.iommufd.viommu import Viommu
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd.hwpt import UserData
+    from pytest_iommufd.iommufd.together import Together
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
@@ -29,10 +30,11 @@ class Context(DevIommu):
     Args:
         process: who opens it.
         uapi: the kernel's structs.
+        together: see IoctlFile.
     """
 
-    def __init__(self, process: Process, uapi: Uapi) -> None:
-        super().__init__(process, uapi, process.open(DEVICE))
+    def __init__(self, process: Process, uapi: Uapi, together: Together | None = None) -> None:
+        super().__init__(process, uapi, DEVICE, together=together)
 
     def has(self, name: str) -> bool:
         """Tell whether the kernel has an ioctl: one that it lacks gives ENOTTY."""
@@ -45,7 +47,7 @@ class Context(DevIommu):
     def ioas_alloc(self, **fields: Any) -> Ioas:
         """IOMMU_IOAS_ALLOC an I/O address space."""
         __tracebackhide__ = True
-        return Ioas(self, self.ioctl("IOMMU_IOAS_ALLOC", **fields).out_ioas_id)
+        return Ioas(self, self.make("IOMMU_IOAS_ALLOC", **fields).out_ioas_id)
 
     def hwpt_alloc(
         self,
@@ -71,7 +73,7 @@ class Context(DevIommu):
         given |= fields
         if "data_type" in given and not self.uapi.has("iommu_hwpt_alloc.data_type"):
             given["hwpt_type"] = given.pop("data_type")
-        struct = self.ioctl("IOMMU_HWPT_ALLOC", **given)
+        struct = self.make("IOMMU_HWPT_ALLOC", **given)
         return Hwpt(self, struct.out_hwpt_id)
 
     def fault_queue_alloc(self, **fields: Any) -> FaultQueue:
@@ -86,7 +88,7 @@ class Context(DevIommu):
         given: dict[str, Any] = {"dev_id": device, "hwpt_id": parent}
         if "type" not in fields:
             given["type"] = self.uapi.IOMMU_VIOMMU_TYPE_SELFTEST
-        struct = self.ioctl("IOMMU_VIOMMU_ALLOC", **(given | fields))
+        struct = self.make("IOMMU_VIOMMU_ALLOC", **(given | fields))
         return Viommu(self, struct.out_viommu_id)
 
     def mock_device(self, pt: SupportsIndex, flags: int = 0) -> MockDevice:
@@ -97,9 +99,9 @@ class Context(DevIommu):
             flags: MOCK_FLAGS_DEVICE_*.
         """
         __tracebackhide__ = True
+        op, given = "mock_domain", {}
         if flags:
-            made = self.test("mock_domain_flags", pt, mock_domain_flags={"dev_flags": flags})
-            out = made.mock_domain_flags
-        else:
-            out = self.test("mock_domain", pt).mock_domain
+            op, given = "mock_domain_flags", {"mock_domain_flags": {"dev_flags": flags}}
+        number = getattr(self.uapi, f"IOMMU_TEST_OP_{op.upper()}")
+        out = self.make("IOMMU_TEST_CMD", op=number, id=pt, **given)[op]
         return MockDevice(self, out.out_idev_id, out.out_stdev_id, out.out_hwpt_id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_iommufd.agent.protocol import Program, Ref
 from pytest_iommufd.iommufd.memory import Arena
 from pytest_iommufd.iommufd.request import Call, Request
+from pytest_iommufd.iommufd.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,24 +42,60 @@ class IoctlFile:
     Args:
         process: who has it open.
         uapi: the kernel's structs.
-        fd: the file descriptor.
+        fd: the file descriptor, or the path of what is opened with the first call.
         beside: a file of the process that it shares scratch memory with.
+        together: has calls that make something wait for each other; by default none does.
 
     Attributes:
-        process, uapi, fd: the same; fd is -1 once it is closed.
+        process, uapi, together: the same.
         calls: the calls that the process has made, for reports.
         arena: what is left of the process's scratch memory.
     """
 
     def __init__(
-        self, process: Process, uapi: Uapi, fd: int, beside: IoctlFile | None = None
+        self,
+        process: Process,
+        uapi: Uapi,
+        fd: int | str,
+        beside: IoctlFile | None = None,
+        together: Together | None = None,
     ) -> None:
         self.process = process
         self.uapi = uapi
-        self.fd = fd
+        self.together = together or Together(process)
         self.calls = process.calls
         self.arena: Arena = beside.arena if beside else Arena(process)
         self._how = _PLAIN
+        if isinstance(fd, int):
+            self._fd: int | Ref = fd
+        elif self.together.collecting:
+            self._fd = self.together.open(self, fd)
+        else:
+            self._fd = process.open(fd)
+
+    @property
+    def fd(self) -> int:
+        """The file descriptor, -1 once it is closed."""
+        if isinstance(self._fd, Ref):
+            self.together.send()
+        return cast("int", self._fd)
+
+    @fd.setter
+    def fd(self, number: int) -> None:
+        self._fd = number
+
+    def make(self, name: str, /, **fields: Any) -> Struct:
+        """Make an ioctl that makes something: as ioctl(), but it may wait for others.
+
+        Returns:
+            The struct; of what it gives only an object's id can be used before it is made.
+        """
+        __tracebackhide__ = True
+        if not self.together.collecting or self._how is not _PLAIN:
+            return self.ioctl(name, **fields)
+        call = self.add(self.together.program, Request(name, fields), must=True)
+        self.together.add(call)
+        return cast("Struct", call.argument)
 
     def ioctl(self, name: str, /, **fields: Any) -> Struct:
         """Make an ioctl with a struct of the kernel's headers, in one round trip.
@@ -187,12 +224,16 @@ class IoctlFile:
             struct = self.uapi.struct(ioctl.struct).load(content)
         if at is None:
             at = self.arena.take(len(content))
+        waits = program is self.together.program
         if struct is not None:
             program.write(at, content)
+            if waits:
+                self.together.fill(program, at, content)
         argument = at if struct is None else struct
         call = Call(request, ioctl.name, argument, at, pointers, Ref(len(program)))
         self.calls.append(call)
-        program.syscall("ioctl", self.fd, ioctl.number, at, made_of=call, **options)
+        fd = self._fd if waits else self.fd
+        program.syscall("ioctl", fd, ioctl.number, at, made_of=call, **options)
         if struct is not None:
             program.read(at, len(content) if request.content else struct.sizeof)
         return call

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import WORKER_FDS, Program
 from pytest_iommufd.iommufd.object import DEVICE
+from pytest_iommufd.iommufd.together import Together
 from pytest_iommufd.machine.process import AT_FDCWD, entry_names
 from pytest_iommufd.uapi import errno_name
 
@@ -36,10 +37,12 @@ class Ledger:
         process: the process.
         contexts: contexts it opened.
         buffers: memory it mapped.
+        together: what its fixtures make.
     """
 
     def __init__(self, process: Process, uapi: Uapi) -> None:
         self.process = process
+        self.together = Together(process)
         self.uapi = uapi
         self.contexts: list[Context] = []
         self.buffers: list[Buffer] = []
@@ -55,6 +58,7 @@ class Ledger:
         Raises:
             LeakError: a page is still pinned, or a mock device is left.
         """
+        self.process.unsent = None  # a test that ended before it began needs nothing more
         program = Program()
         # all that the test has opened: a fault queue's file keeps its context, too
         program.syscall("close_range", _FIRST_FD, WORKER_FDS - 1, 0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
+from pytest_iommufd.given import Given
 from pytest_iommufd.iommufd.file import IoctlFile
+from pytest_iommufd.iommufd.together import known
 
 if TYPE_CHECKING:
     from pytest_iommufd.uapi import Struct
@@ -39,12 +41,25 @@ class IommufdObject:
 
     Attributes:
         context: where it lives.
-        id: its object id.
     """
 
     def __init__(self, context: DevIommu, object_id: int) -> None:
         self.context = context
-        self.id = object_id
+        self._id = object_id
+
+    @property
+    def id(self) -> int:
+        """Its object id."""
+        if not self._id and isinstance(self._id, Given):
+            together = self.context.together
+            if not together.collecting:
+                self.context.process.settle()
+            self._id = known(self._id)
+        return self._id
+
+    @id.setter  # noqa: A003 - the kernel's name
+    def id(self, number: int) -> None:
+        self._id = number
 
     def __index__(self) -> int:
         return self.id

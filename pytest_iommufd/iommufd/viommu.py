@@ -21,7 +21,7 @@ class Viommu(IommufdObject):
         """IOMMU_VDEVICE_ALLOC: give a device an id of the vIOMMU's."""
         __tracebackhide__ = True
         given: dict[str, Any] = {"viommu_id": self, "dev_id": device, "virt_id": virt_id}
-        struct = self.context.ioctl("IOMMU_VDEVICE_ALLOC", **(given | fields))
+        struct = self.context.make("IOMMU_VDEVICE_ALLOC", **(given | fields))
         return IommufdObject(self.context, struct.out_vdevice_id)
 
     def hw_queue_alloc(

@@ -19,7 +19,7 @@ from pytest_iommufd.agent.protocol import (
 from pytest_iommufd.machine.verdict import ProcessDied, describe_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_iommufd.agent.protocol import Argument, Hello
     from pytest_iommufd.machine.session import Session
@@ -65,6 +65,7 @@ class Process:
         arena: the address of its scratch memory.
         arena_size: the size of that, bytes.
         calls: what tests are about of what it and its forks have called, for reports by str().
+        unsent: runs what waits for the next program; None for nothing.
     """
 
     def __init__(self, session: Session, worker: int, spawned: bytes) -> None:
@@ -72,6 +73,7 @@ class Process:
         self.worker = worker
         self.pid, self.arena, self.arena_size = parse_spawned(spawned)
         self.calls: list[object] = []
+        self.unsent: Callable[[], None] | None = None
         self._ended: ProcessEnd | None = None
         session.workers[worker] = self
 
@@ -115,7 +117,7 @@ class Process:
             Verdict: the machine, the process or the call is lost; see machine/verdict.py.
             ValueError: the agent refused the program.
         """
-        self._check_alive()
+        self._ready()
         watched = self._observed([program])
         payload = self.session.ask(
             Frame(FrameType.RUN, self.worker, payload=program.encode(self.numbers)),
@@ -134,7 +136,7 @@ class Process:
 
         The arguments and errors are those of run().
         """
-        self._check_alive()
+        self._ready()
         watched = self._observed(programs)
         request = parallel(program.encode(self.numbers) for program in programs)
         payload = memoryview(
@@ -284,7 +286,7 @@ class Process:
 
     def fork(self) -> Process:
         """Return a copy of this process, which shares its open files."""
-        self._check_alive()
+        self._ready()
         worker = self.session.free_worker()
         request = Frame(FrameType.FORK, self.worker, payload=worker.to_bytes(4, "little"))
         child = Process(self.session, worker, self.session.ask(request, "forking a process"))
@@ -323,7 +325,14 @@ class Process:
         """Remember that it ended by itself."""
         self._ended = ProcessEnd(status)
 
-    def _check_alive(self) -> None:
+    def settle(self) -> None:
+        """Run what waits for the next program; what that raises is its own."""
+        unsent, self.unsent = self.unsent, None
+        if unsent:
+            unsent()
+
+    def _ready(self) -> None:
+        self.settle()
         if self._ended is not None:
             status = self._ended.status
             raise ProcessDied(f"{self!r} {describe_status(status)} earlier", status=status)

@@ -22,6 +22,7 @@ _CONCERNS = (
     "kernels",
     "results",
     "failures",
+    "together",
     "splats",
     "fail_nth",
     "coverage",

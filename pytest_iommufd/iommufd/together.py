@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Calls that wait for each other, so that what fixtures make costs one round trip and not five."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.agent.protocol import Program, Ref
+from pytest_iommufd.given import Given, given_in
+from pytest_iommufd.machine.process import AT_FDCWD
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd.file import IoctlFile
+    from pytest_iommufd.iommufd.request import Call
+    from pytest_iommufd.machine import Process
+
+ID_SIZE = 4
+"""Bytes of an object's id, in each struct that has one."""
+
+
+class Together:
+    """Calls of a process that are sent when an id of theirs, or the process, is asked for.
+
+    Calls that are made in a `with` block of it wait. A later one may have an id that an earlier one
+    gives: the process copies it from struct to struct. The first that fails ends them, and is what
+    send() raises. With somebody watching the machine none waits, so that each is seen by itself.
+
+    Args:
+        process: who makes them; they come before whatever it runs next.
+
+    Attributes:
+        program: the calls so far.
+        collecting: whether a call that is made now waits.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self.program = Program()
+        self.collecting = False
+        self._process = process
+        self._calls: list[Call] = []
+        self._files: list[tuple[IoctlFile, str, Ref]] = []
+
+    def __enter__(self) -> None:
+        self.collecting = not self._process.session.observers
+
+    def __exit__(self, *_: object) -> None:
+        self.collecting = False
+
+    def __str__(self) -> str:
+        return "; ".join([*(f"open({path})" for _, path, _ in self._files), *map(str, self._calls)])
+
+    def open(self, file: IoctlFile, path: str) -> Ref:
+        """Have a file opened for reading and writing, and return what stands for its descriptor."""
+        name = file.put(path.encode() + b"\0", self.program)
+        flags = os.O_RDWR | os.O_CLOEXEC
+        opened = self.program.syscall("openat", AT_FDCWD, name, flags, 0, must=True)
+        self._files.append((file, path, opened))
+        self._process.unsent = self.send
+        return opened
+
+    def add(self, call: Call) -> None:
+        """Have a call wait that is in the program."""
+        self._calls.append(call)
+        self._process.unsent = self.send
+
+    def fill(self, program: Program, at: int, content: bytes) -> None:
+        """Have a program copy ids into a struct that are not known when it is written."""
+        for offset, number in given_in(content).items():
+            for call in self._calls:
+                if call.argument is number.source:
+                    program.copy(at + offset, call.at + number.at, ID_SIZE)
+
+    def send(self) -> None:
+        """Make the calls that wait.
+
+        Raises:
+            IoctlError, OSError: one of them failed.
+        """
+        __tracebackhide__ = True
+        self._process.unsent = None
+        program, self.program = self.program, Program()
+        during = str(self)
+        calls, self._calls = self._calls, []
+        files, self._files = self._files, []
+        results = self._process.run(program, during=during)
+        for file, path, opened in files:
+            result = results[opened.index]
+            if result.errno:
+                raise OSError(result.errno, os.strerror(result.errno), path)
+            file.fd = result.ret
+        for call in calls:
+            call.take(results).check()
+
+
+def known(number: Given) -> Given:
+    """Return an id as it is by now in the struct that it came from."""
+    content = bytes(number.source)[number.at : number.at + ID_SIZE]  # type: ignore[call-overload]
+    return Given(int.from_bytes(content, sys.byteorder), number.source, number.at)
