@@ -75,8 +75,7 @@ class Uapi(Names):
             name: struct["decl"] for name, struct in description["structs"].items()
         }
         self._shapes: dict[str, Shape] = {}
-        self._ffi = FFI()
-        self._ffi.cdef("\n".join(self._declarations))
+        self._ffi = _declared("\n".join(self._declarations))
         self._ioctls = {name: self._ioctl(name, number) for name, number in commands.items()}
         self.commands = tuple(self._ioctls.values())
         self.ioctls = tuple(
@@ -298,6 +297,14 @@ def _header_of(name: str) -> str:
 def _stdint(match: re.Match[str]) -> str:
     # A program that includes a header of the kernel's must not see its types defined twice.
     return f"{'int' if match[1] == 's' else 'uint'}{match[2]}_t"
+
+
+@functools.cache
+def _declared(text: str) -> FFI:
+    """Return what has these structs: the kernel's headers are often those of one that we ship."""
+    ffi = FFI()
+    ffi.cdef(text)
+    return ffi
 
 
 @functools.cache

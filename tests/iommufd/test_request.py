@@ -30,6 +30,7 @@ class Machine:
     def __init__(self) -> None:
         self.observers: list[Any] = []
         self.programs: list[tuple[Op, ...]] = []
+        self.calls: list[Any] = []
 
     def open(self, path: str) -> int:
         assert path == "/dev/iommu"
