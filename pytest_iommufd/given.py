@@ -78,6 +78,10 @@ class Packed(bytes):
     def __radd__(self, other: bytes) -> Packed:
         return Packed(other, {}) + Packed(self, self.given)
 
+    def ljust(self, width: SupportsIndex, fill: bytes | bytearray = b"\0", /) -> Packed:
+        """Put bytes behind until there are so many."""
+        return self + bytes(fill) * (width.__index__() - len(self))
+
     @overload
     def __getitem__(self, key: SupportsIndex, /) -> int: ...
     @overload

@@ -130,9 +130,14 @@ class Op(NamedTuple):
 
 @dataclass
 class Program:
-    """A list of ops that one process runs in one round trip."""
+    """A list of ops that one process runs in one round trip.
+
+    Attributes:
+        aside: whether it only asks what the kernel has, which is no part of what a test does.
+    """
 
     _ops: list[Op] = field(default_factory=list)
+    aside: bool = False
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -325,7 +330,7 @@ class Hello:
         )
 
 
-def parse_spawned(payload: bytes) -> tuple[int, int, int]:
+def parse_spawned(payload: bytes) -> tuple[int, Given, int]:
     """Read a SPAWNED frame's payload: pid, address and size in bytes of the arena."""
     pid, size, address = struct.unpack("<IIQ", payload)
     return pid, Given(address), size

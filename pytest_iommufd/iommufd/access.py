@@ -53,7 +53,7 @@ class Access:
         given: dict[str, Any] = {"flags": flags, "iova": iova, "length": length}
         given |= {"uptr": memory} | fields
         made = self.context.test("access_pages", self, access_pages=given)
-        return int(made.access_pages.out_access_pages_id)
+        return made.access_pages.out_access_pages_id  # type: ignore[no-any-return]
 
     def unpin(self, item: int) -> None:
         """DESTROY_ACCESS_PAGES: unpin what pin() has pinned."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from errno import ENOTTY
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
+from pytest_iommufd.agent.protocol import Program
 from pytest_iommufd.iommufd.device import MockDevice
 from pytest_iommufd.iommufd.fault import FaultQueue
 from pytest_iommufd.iommufd.hwpt import Hwpt
@@ -40,9 +41,10 @@ class Context(DevIommu):
         """Tell whether the kernel has an ioctl: one that it lacks gives ENOTTY."""
         if not self.uapi.has(name):
             return False
-        number = self.uapi.ioctl(name).number
-        zeroes = self.put(bytes(8))
-        return self.process.syscall("ioctl", self.fd, number, zeroes).errno != ENOTTY
+        program = Program(aside=True)
+        zeroes = self.put(bytes(8), program)
+        call = program.syscall("ioctl", self.fd, self.uapi.ioctl(name).number, zeroes)
+        return self.process.run(program)[call.index].errno != ENOTTY
 
     def ioas_alloc(self, **fields: Any) -> Ioas:
         """IOMMU_IOAS_ALLOC an I/O address space."""

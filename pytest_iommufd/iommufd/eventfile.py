@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.given import pack
 from pytest_iommufd.iommufd.request import IoctlError
 from pytest_iommufd.uapi import errno_name
 
@@ -77,7 +78,7 @@ class EventFile:
     def poll(self, events: int = ALL_EVENTS) -> int:
         """Return which events there are now, without waiting."""
         program = Program()
-        buffer = self._context.put(struct.pack("<iHHQQ", self.fd, events, 0, 0, 0), program)
+        buffer = self._context.put(pack("<iHHQQ", self.fd, events, 0, 0, 0), program)
         call = program.syscall("ppoll", buffer, 1, buffer + 8, 0, 0)
         program.read(buffer, 8)
         results = self._context.process.run(program, during="poll()")

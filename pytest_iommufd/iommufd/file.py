@@ -222,6 +222,7 @@ class IoctlFile:
                 content += bytes(rest)
         elif content:
             struct = self.uapi.struct(ioctl.struct).load(content)
+            content = bytes(struct)[: len(content)] + content[struct.sizeof :]
         if at is None:
             at = self.arena.take(len(content))
         waits = program is self.together.program

@@ -45,7 +45,7 @@ class Ioas(IommufdObject):
             "user_va": source,
             "length": length,
         }
-        return int(self.context.ioctl("IOMMU_IOAS_MAP", **(given | fields)).iova)
+        return self.context.ioctl("IOMMU_IOAS_MAP", **(given | fields)).iova  # type: ignore[no-any-return]
 
     def map_file(
         self, fd: int, length: int, *, start: int = 0, iova: int | None = None, **fields: Any
@@ -54,7 +54,7 @@ class Ioas(IommufdObject):
         __tracebackhide__ = True
         given = self._placed(iova) | {"ioas_id": self, "fd": fd, "start": start}
         given["length"] = length
-        return int(self.context.ioctl("IOMMU_IOAS_MAP_FILE", **(given | fields)).iova)
+        return self.context.ioctl("IOMMU_IOAS_MAP_FILE", **(given | fields)).iova  # type: ignore[no-any-return]
 
     def copy(
         self,
@@ -80,7 +80,7 @@ class Ioas(IommufdObject):
         __tracebackhide__ = True
         given = self._placed(iova) | {"dst_ioas_id": self, "src_ioas_id": source}
         given |= {"length": length, "src_iova": source_iova, "dst_iova": given.pop("iova")}
-        return int(self.context.ioctl("IOMMU_IOAS_COPY", **(given | fields)).dst_iova)
+        return self.context.ioctl("IOMMU_IOAS_COPY", **(given | fields)).dst_iova  # type: ignore[no-any-return]
 
     def unmap(self, iova: int, length: int, **fields: Any) -> int:
         """IOMMU_IOAS_UNMAP a range in bytes; returns how many bytes were unmapped."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.given import pack
 from pytest_iommufd.iommufd.memory import Buffer
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class FaultingPage:
         self.address = self._page.address
         self._fd = process.checked(_USERFAULTFD, os.O_CLOEXEC)
         self._scratch = self._source.address + size // 2
-        process.write(self._scratch, struct.pack("<QQQ", _API, 0, 0))
+        process.write(self._scratch, pack("<QQQ", _API, 0, 0))
         process.checked("ioctl", self._fd, _UFFDIO_API, self._scratch)
-        process.write(self._scratch, struct.pack("<QQQQ", self.address, size, _REGISTER_MISSING, 0))
+        process.write(self._scratch, pack("<QQQQ", self.address, size, _REGISTER_MISSING, 0))
         process.checked("ioctl", self._fd, _UFFDIO_REGISTER, self._scratch)
 
     @staticmethod
@@ -67,6 +67,6 @@ class FaultingPage:
 
     def fill(self, program: Program) -> None:
         """Have a program put the content there, and let go on who was stopped."""
-        content = struct.pack("<QQQQQ", self.address, self._source.address, self._size, 0, 0)
+        content = pack("<QQQQQ", self.address, self._source.address, self._size, 0, 0)
         program.write(self._scratch, content)
         program.syscall("ioctl", self._fd, _UFFDIO_COPY, self._scratch)

@@ -51,7 +51,7 @@ class VfioDevice(IoctlFile):
         """VFIO_DEVICE_BIND_IOMMUFD to a context: by default the one that it was opened with."""
         __tracebackhide__ = True
         given = {"iommufd": (context or self.context).fd}
-        self.id = int(self.ioctl("VFIO_DEVICE_BIND_IOMMUFD", **(given | fields)).out_devid)
+        self.id = self.ioctl("VFIO_DEVICE_BIND_IOMMUFD", **(given | fields)).out_devid
 
     def attach_iommufd_pt(self, pt: SupportsIndex, **fields: Any) -> int:
         """VFIO_DEVICE_ATTACH_IOMMUFD_PT to an IOAS or HWPT, in place of any other.
@@ -61,7 +61,7 @@ class VfioDevice(IoctlFile):
         """
         __tracebackhide__ = True
         given: dict[str, Any] = {"pt_id": pt}
-        return int(self.ioctl("VFIO_DEVICE_ATTACH_IOMMUFD_PT", **(given | fields)).pt_id)
+        return self.ioctl("VFIO_DEVICE_ATTACH_IOMMUFD_PT", **(given | fields)).pt_id  # type: ignore[no-any-return]
 
     def detach_iommufd_pt(self, **fields: Any) -> None:
         """VFIO_DEVICE_DETACH_IOMMUFD_PT: from what it is attached to, if anything."""

@@ -291,6 +291,7 @@ class Process:
         request = Frame(FrameType.FORK, self.worker, payload=worker.to_bytes(4, "little"))
         child = Process(self.session, worker, self.session.ask(request, "forking a process"))
         child.calls = self.calls
+        child.arena = self.arena  # numbers that were made of it are known in both
         for observer in self.session.observers:
             observer.forks(self, child)
         return child

@@ -22,7 +22,6 @@ from pytest_iommufd.plugin.kernels import spec_of
 from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL, TEARDOWN, Trace
 from pytest_iommufd.reproducer.translate import Failure, translate
-from pytest_iommufd.reproducer.unfit import Unfit
 from pytest_iommufd.rules.catalogue import beside
 from pytest_iommufd.rules.marker import rule_of
 from pytest_iommufd.rules.model import RuleError
@@ -165,7 +164,7 @@ def _write(item: pytest.Item, trace: Trace, error: BaseException | None, when: s
         header.file = path.name
         try:
             text = render(made, header, bench.uapi)
-        except Unfit as reason:
+        except script.Unfit as reason:
             mark = "#" if form == "syz" else "//"
             text = f"{mark} {header.slug} has no {form} form: {reason}.\n"
         write_whole(path, text)

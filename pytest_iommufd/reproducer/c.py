@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-import functools
 import re
-import textwrap
 from importlib import resources
 from typing import TYPE_CHECKING
 
-import jinja2
-
 from pytest_iommufd.reproducer import script as s
-from pytest_iommufd.reproducer.unfit import Unfit
-from pytest_iommufd.reproducer.words import WIDTH, number_word, tabbed
+from pytest_iommufd.reproducer.words import comment, folded, literal, number_word, tabbed
 from pytest_iommufd.reproducer.writer import Selftest, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from pytest_iommufd.uapi import Uapi
 
@@ -26,55 +21,76 @@ _HOW_TO = """\
 Build: gcc -static -o reproducer {file}
 Run: as root, on a kernel with CONFIG_IOMMUFD_TEST, in a guest that may crash
 Status: 0 the kernel behaves as the rule says, 1 it does not, 2 the program did not come to that"""
+# In runtime.c: what begins at the left, and a function's, variable's or macro's name.
+_ITEM = re.compile(r"\n\n(?=[^\s{}])")
+_NAME = re.compile(r"^(?:static|#define|typedef)\b.*?(\w+)[\[(;)]", re.MULTILINE)
+_NO_CODE = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\])*"', re.DOTALL)
+# What its verdict is about, and when the kernel does not behave.
+_VERDICTS = {
+    s.BY_CALLS: (" wants {}", "found->violated || differs()"),
+    s.BY_SAMENESS: (": as in the test that failed", "found->other ? ASTRAY : VIOLATED"),
+    s.BY_RETURN: (": the call must return", "!!found->violated"),
+    s.BY_LOG: (": the kernel's log", "has_splat()"),
+    s.BY_DEVICES: (": mock devices", "found->violated || devices_are_left()"),
+}
 
 
 def program(script: s.Script, header: s.Header, uapi: Uapi) -> str:
     """Write a program that needs no header but the C library's and linux/types.h."""
     writer = Writer(uapi, threads=_has(script.statements, s.Threads))
-    body = "\n".join(tabbed(writer.lines(script.statements), 1))
-    found = _definitions("\n".join([body, *writer.functions, *writer.statics]), uapi)
-    return _template("c.jinja").render(
-        head=_comment([*_head(script, header), *_HOW_TO.format(file=header.file).splitlines()]),
-        script=script,
-        header=header,
-        body=body,
-        functions=writer.functions,
-        statics=writer.statics,
-        definitions=found,
-        uses=lambda words: re.search(rf"\b({words})\(", body + "".join(writer.functions)),
-        wants=_wants(script),
+    body = writer.lines(script.statements)
+    about, status = _VERDICTS[script.verdict]
+    if script.failed:
+        status = status.replace(" || differs()", " != 0")
+    words = [literal(text.encode()) for text in (header.slug, about.format(_wants(script)))]
+    main = [
+        *("int main(void)", "{", "\tbegin();"),
+        *(["\topen_log();"] if script.verdict == s.BY_LOG else []),
+        *("", *tabbed([*body, "", *folded("return verdict", [*words, status])], 1), "}"),
+    ]
+    own = "\n".join([*writer.statics, *([""] if writer.statics else []), *writer.functions, *main])
+    includes, *items = _used(own)
+    definitions = _definitions(own, uapi)
+    if definitions:
+        definitions.insert(0, "/* As the headers of the kernel under test have it. */")
+    head = comment(*_head(script, header), *_HOW_TO.format(file=header.file).splitlines())
+    license_line, includes = includes.split("\n", 1)
+    top = "\n".join([license_line, *head, includes])
+    return "\n\n".join([top, *(["\n".join(definitions)] if definitions else []), *items, own, ""])
+
+
+def _used(text: str) -> list[str]:
+    """Return what a program's own text needs of runtime.c, the includes first."""
+    first, *items = _ITEM.split(
+        resources.files(__package__).joinpath("runtime.c").read_text("utf-8")
     )
+    kept: list[str] = []
+    for item in reversed(items):
+        name = _NAME.search(item)
+        code = _NO_CODE.sub("", "\n".join([text, *kept]))
+        if not name or re.search(rf"\b{name[1]}\b", code):
+            kept.insert(0, item.rstrip())
+    return [first, *kept]
 
 
 def kselftest(script: s.Script, header: s.Header, uapi: Uapi) -> str:
     """Write a TEST_F for tools/testing/selftests/iommu/iommufd.c.
 
     Raises:
-        Unfit: it has threads or processes, which that has no means for.
+        s.Unfit: it has threads or processes, which that has no means for.
     """
     for kind, name in ((s.Threads, "threads"), (s.Fork, "several processes")):
         if _has(script.statements, kind):
-            raise Unfit(f"the test uses {name}; see the C form")
-    writer = Selftest(uapi)
-    return _template("kselftest.jinja").render(
-        head=_comment(_head(script, header)),
-        name=re.sub(r"\W", "_", header.slug),
-        body="\n".join(tabbed(writer.lines(script.statements), 1)),
-        script=script,
+            raise s.Unfit(f"the test uses {name}; see the C form")
+    body = tabbed(Selftest(uapi).lines(script.statements), 1)
+    return "\n".join(
+        [
+            *comment(*_head(script, header)),
+            "/* For tools/testing/selftests/iommu/iommufd.c of the same kernel. */",
+            f"TEST_F(iommufd, {re.sub(r'[^0-9A-Za-z_]', '_', header.slug)})",
+            *("{", *body, "}", ""),
+        ]
     )
-
-
-@functools.cache
-def _template(name: str) -> jinja2.Template:
-    text = resources.files(__package__).joinpath(name).read_text("utf-8")
-    environment = jinja2.Environment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - it is C, not HTML
-        keep_trailing_newline=True,
-    )
-    return environment.from_string(text)
 
 
 def _has(statements: Iterable[s.Statement], kind: type) -> bool:
@@ -103,19 +119,6 @@ def _head(script: s.Script, header: s.Header) -> list[str]:
         told = "The test then compares what this program cannot tell right from wrong"
         lines += [f"{told}. There it failed: {script.failed}", ""]
     return lines
-
-
-def _comment(lines: Sequence[str]) -> str:
-    out = ["/*"]
-    for line in lines:
-        safe = line.replace("*/", "* /")
-        wrapped = textwrap.wrap(
-            safe, WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  "
-        )
-        out += [f" * {part}".rstrip() for part in wrapped or [""]]
-    while out[-1] == " *":
-        out.pop()
-    return "\n".join([*out, " */"])
 
 
 # ---- what the headers have ----

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING
+
+from pytest_iommufd.reproducer.values import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -12,16 +14,20 @@ if TYPE_CHECKING:
     from pytest_iommufd.reproducer.values import Handle, Memory, Place, Record, Value
 
 
+class Unfit(Exception):  # noqa: N818 - it is no error, but a form that cannot have this
+    """The form has no words for what the test did; its text says for what."""
+
+
 @dataclass
 class Declare:
     """A struct, or bytes of the program's own, with what it has at first."""
 
-    variable: Record | Memory
+    variable: Memory
 
 
 @dataclass
 class Store:
-    """Bytes put into memory: a struct's, or some with addresses among them."""
+    """Bytes put into memory: a struct's, or some with what calls gave among them."""
 
     place: Place
     record: Record | None = None
@@ -51,7 +57,6 @@ class Call:
         wants: what the rule wants: an errno's name or "OK"; "" where it is but a step.
         handle: takes what it returned.
         maps: the memory that it mapped.
-        fetch: the struct to be read back from where the kernel wrote it.
         repeat: how often it is made.
         fail_nth: which fault injection point in it must fail, 0 for none.
         fired: whether it did.
@@ -60,13 +65,12 @@ class Call:
 
     name: str
     title: str
-    args: Sequence[Value]
+    args: list[Value]
     errno: str
     ret: int | None = None
     wants: str = ""
     handle: Handle | None = None
     maps: Memory | None = None
-    fetch: tuple[Record, Place] | None = None
     repeat: int = 1
     fail_nth: int = 0
     fired: bool = False
@@ -141,6 +145,61 @@ def calls(statements: Iterable[Statement]) -> Iterator[Call]:
     return (one for one in flat(statements) if isinstance(one, Call))
 
 
+def tidy(statements: list[Statement]) -> None:
+    """Remove what is declared and never used, and give each variable a name of its own."""
+    while unused := _declared(statements) - _used(statements):
+        _remove(statements, unused)
+    counts: dict[str, int] = {}
+    seen: set[int] = set()
+    for one in flat(statements):
+        for variable in _variables(one):
+            if id(variable) not in seen:
+                seen.add(id(variable))
+                count = counts[variable.name] = counts.get(variable.name, 0) + 1
+                variable.name += f"_{count}" if count > 1 else ""
+
+
+def _declared(statements: list[Statement]) -> set[int]:
+    found = {id(one.variable) for one in flat(statements) if isinstance(one, Declare)}
+    return found | {id(call.handle) for call in calls(statements) if call.handle}
+
+
+def _used(statements: list[Statement]) -> set[int]:
+    found: set[int] = set()
+    for one in flat(statements):
+        own = one.variable if isinstance(one, Declare) else getattr(one, "handle", None)
+        found |= {id(variable) for variable in _variables(one) if variable is not own}
+    return found
+
+
+def _remove(statements: list[Statement], unused: set[int]) -> None:
+    for one in statements:
+        if isinstance(one, Call) and id(one.handle) in unused:
+            one.handle = None
+        for some in one.threads if isinstance(one, Threads) else []:
+            _remove(some, unused)
+        for some in one.turns if isinstance(one, Fork) else []:
+            _remove(some, unused)
+    statements[:] = [
+        one for one in statements if not (isinstance(one, Declare) and id(one.variable) in unused)
+    ]
+
+
+def _variables(part: object) -> Iterator[Variable]:
+    """Return the variables in a statement or in a value, but for those of statements within."""
+    if isinstance(part, Declare):
+        yield part.variable
+        yield from _variables([part.variable.fixups, getattr(part.variable, "fields", ())])
+    elif isinstance(part, Variable):
+        yield part
+    elif isinstance(part, list | tuple):
+        for one in part:
+            yield from _variables(one)
+    elif is_dataclass(part) and not isinstance(part, Threads | Fork):
+        for each in fields(part):
+            yield from _variables(getattr(part, each.name))
+
+
 # How a program tells whether the kernel behaves.
 BY_CALLS = "calls"  # by what the judged calls give
 BY_SAMENESS = "same"  # what the test found wrong is more than a program can tell: it is so again
@@ -181,11 +240,9 @@ class Script:
         verdict: how it tells what it comes to: one of the BY_ constants.
         failed: how the test failed, "" when it passed.
         lost: what of the test is not in it, in sentences.
-        seconds: until a call that must return hangs.
     """
 
     statements: list[Statement]
     verdict: str
     failed: str = ""
     lost: list[str] = field(default_factory=list)
-    seconds: int = 10

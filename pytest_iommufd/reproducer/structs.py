@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.uapi import Struct
@@ -12,12 +11,9 @@ from pytest_iommufd.uapi.tables import MASKS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_iommufd.uapi import Ioctl, Uapi
+    from pytest_iommufd.uapi import Uapi
 
 TEST_CMD = "iommu_test_cmd"
-# Of the numbers that several VFIO ioctls share, iommufd has these.
-_VFIO = re.compile(r"VFIO_(IOMMU_(GET|MAP|UNMAP)_\w+|GET_API_VERSION|CHECK_EXTENSION|SET_IOMMU)")
-_POINTER_SIZE = 8
 
 
 class Structs:
@@ -29,60 +25,49 @@ class Structs:
 
     def __init__(self, uapi: Uapi) -> None:
         self._uapi = uapi
-        self._ioctls = {
-            ioctl.number: ioctl
-            for ioctl in uapi.commands
-            if ioctl.name.startswith("IOMMU_") or _VFIO.fullmatch(ioctl.name)
-        }
+        self._commands = {ioctl.number: ioctl.name for ioctl in uapi.commands}
 
-    def ioctl(self, number: int) -> Ioctl | None:
-        """Return the command of a number."""
-        return self._ioctls.get(number)
+    def command(self, number: int) -> str:
+        """Return the name of an ioctl of iommufd, "" for another: drivers share numbers."""
+        name = self._commands.get(number, "")
+        return name if name.startswith("IOMMU_") else ""
 
-    def sizeof(self, name: str, path: str = "") -> int:
-        """Size of a struct or of a field, bytes."""
-        return self._uapi.sizeof(name, path)
-
-    def load(self, name: str, content: bytes) -> Struct:
-        """Take bytes for a struct."""
-        return self._uapi.struct(name).load(content)
-
-    def op(self, struct: Struct) -> str:
+    def op(self, content: bytes) -> str:
         """Return the name of IOMMU_TEST_CMD's operation without IOMMU_TEST_OP_, or ""."""
+        given = self._uapi.struct(TEST_CMD).load(content)["op"]
         for name, number in self._uapi.names_of(f"{TEST_CMD}.op").items():
-            if number == struct["op"]:
+            if number == given:
                 return name.removeprefix("IOMMU_TEST_OP_")
         return ""
 
-    def leaves(self, struct: Struct, prefix: str = "") -> Iterator[tuple[str, int]]:
-        """Paths and values of a struct's fields; of a union the member that is in use."""
+    def leaves(self, name: str, content: bytes) -> dict[int, tuple[str, int]]:
+        """Return path and value of a struct's fields by offset; of a union what is in use."""
+        return {
+            offset: (path, value)
+            for offset, path, value in self._leaves(self._uapi.struct(name).load(content))
+        }
+
+    def _leaves(
+        self, struct: Struct, prefix: str = "", base: int = 0
+    ) -> Iterator[tuple[int, str, int]]:
         is_command = struct.name == TEST_CMD
         member = self._uapi.test_member(struct["op"]) if is_command else ""
         seen = set()
         for name in struct.fields:
-            value = struct[name]
+            value, offset = struct[name], struct.offset(name)
             if isinstance(value, Struct) and (not is_command or name == member):
-                yield from self.leaves(value, f"{prefix}{name}.")
-            elif isinstance(value, int):
-                offset = struct.offset(name)
-                if offset not in seen:  # of a union the first, which is what goes in
-                    yield f"{prefix}{name}", value
-                seen.add(offset)
+                yield from self._leaves(value, f"{prefix}{name}.", base + offset)
+            elif isinstance(value, int) and offset not in seen:
+                seen.add(offset)  # of a union the first, which is what goes in
+                yield base + offset, f"{prefix}{name}", int(value)
 
     def says_all(self, name: str, content: bytes) -> bool:
         """Tell whether the fields of leaves() are all that is in a struct's bytes."""
-        again = self._uapi.struct(name)
-        for path, value in self.leaves(self.load(name, content)):
-            *outer, last = path.split(".")
-            inner = again
-            for part in outer:
-                inner = inner[part]
-            inner[last] = value
+        again = bytearray(len(content))
+        for offset, (path, value) in self.leaves(name, content).items():
+            size = self._uapi.sizeof(name, path)
+            again[offset : offset + size] = (value % (1 << 8 * size)).to_bytes(size, "little")
         return bytes(again) == content
-
-    def is_wide(self, name: str, path: str) -> bool:
-        """Tell whether a field is as wide as an address."""
-        return self.sizeof(name, path) == _POINTER_SIZE
 
     def names(self, name: str, path: str, value: int) -> str:
         """Return the header's name for a field's value or for its bits, in C; or ""."""
@@ -95,17 +80,3 @@ class Structs:
                 parts.append(known)
                 value &= ~bit
         return " | ".join([*parts, hex(value)] if parts and value else parts)
-
-    def data_of(self, name: str, content: bytes) -> str:
-        """Return the struct that a struct's data_uptr points to, by its type; "" if unknown."""
-        kind = next(
-            (kind for kind in ("data_type", "type") if self._uapi.has(f"{name}.{kind}")), ""
-        )
-        if not kind or not self._uapi.has(f"{name}.data_uptr"):
-            return ""
-        given = self.load(name, content)[kind]
-        for constant, number in self._uapi.names_of(f"{name}.{kind}").items():
-            guess = re.sub("_(DATA|TYPE)", "", constant).lower()
-            if number == given and self._uapi.has(guess):
-                return guess
-        return ""

@@ -13,22 +13,12 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.reproducer import script as s
 from pytest_iommufd.reproducer.trace import OK
-from pytest_iommufd.reproducer.unfit import Unfit
-from pytest_iommufd.reproducer.values import (
-    Handle,
-    Memory,
-    Number,
-    Out,
-    Place,
-    Record,
-    Returned,
-    Size,
-)
+from pytest_iommufd.reproducer.values import Number, Out, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from pytest_iommufd.reproducer.values import Value
+    from pytest_iommufd.reproducer.values import Record, Value, Variable
     from pytest_iommufd.uapi import Uapi
 
 _WIDTH = 98
@@ -38,34 +28,30 @@ _MAPPED = 0x40_0000
 _END = 0x100_0000
 _ALIGN, _PAGE, _HUGE_PAGE = 0x40, 0x1000, 0x20_0000
 _MAP_FIXED = 0x10
-_AT_FDCWD = 0xFFFF_FFFF_FFFF_FF9C
 _U64 = (1 << 64) - 1
 
-# Calls by their ioctl, or the operation of IOMMU_TEST_CMD, with their structs' fields.
+# System calls, with what each argument is: a number or file, data, a buffer, pages.
+_CALLS = {
+    "close": "n",
+    "ftruncate": "nn",
+    "memfd_create": "dn",
+    "mprotect": "pnn",
+    "munmap": "pn",
+    "openat": "ndnn",
+    "read": "nbn",
+    "write": "ndn",
+}
+# Calls by their ioctl, or the operation of IOMMU_TEST_CMD, with how many fields they have.
 _DESCRIBED = {
-    "IOMMU_DESTROY": ("size", "id"),
-    "IOMMU_HWPT_ALLOC": (
-        *("size", "flags", "dev_id", "pt_id", "out_hwpt_id", "__reserved", "data_type"),
-        *("data_len", "data_uptr"),
-    ),
-    "IOMMU_IOAS_ALLOC": ("size", "flags", "out_ioas_id"),
-    "IOMMU_IOAS_COPY": (
-        *("size", "flags", "dst_ioas_id", "src_ioas_id", "length", "dst_iova", "src_iova"),
-    ),
-    "IOMMU_IOAS_UNMAP": ("size", "ioas_id", "iova", "length"),
-    "IOMMU_TEST_OP_ADD_RESERVED": (
-        *("size", "op", "id", "__reserved", "add_reserved.start", "add_reserved.length"),
-    ),
-    "IOMMU_TEST_OP_MOCK_DOMAIN": (
-        *("size", "op", "id", "__reserved", "mock_domain.out_stdev_id"),
-        *("mock_domain.out_hwpt_id", "mock_domain.out_idev_id"),
-    ),
-    "IOMMU_TEST_OP_CREATE_ACCESS": (
-        *("size", "op", "id", "__reserved", "create_access.out_access_fd", "create_access.flags"),
-    ),
-    "IOMMU_TEST_OP_DESTROY_ACCESS_PAGES": (
-        *("size", "op", "id", "__reserved", "destroy_access_pages.access_pages_id"),
-    ),
+    "IOMMU_DESTROY": 2,
+    "IOMMU_HWPT_ALLOC": 9,
+    "IOMMU_IOAS_ALLOC": 3,
+    "IOMMU_IOAS_COPY": 7,
+    "IOMMU_IOAS_UNMAP": 4,
+    "IOMMU_TEST_OP_ADD_RESERVED": 6,
+    "IOMMU_TEST_OP_MOCK_DOMAIN": 7,
+    "IOMMU_TEST_OP_CREATE_ACCESS": 6,
+    "IOMMU_TEST_OP_DESTROY_ACCESS_PAGES": 5,
 }
 _DESTROYS = {"out_ioas_id": "ioas", "out_hwpt_id": "hwpt", "out_stdev_id": "stdev"}
 
@@ -74,7 +60,7 @@ def program(script: s.Script, header: s.Header, uapi: Uapi) -> str:
     """Write a syzkaller program.
 
     Raises:
-        Unfit: it has several processes, or more memory than syzkaller has.
+        s.Unfit: it has several processes, or more memory than syzkaller has.
     """
     writer = _Writer(uapi)
     body: list[str] = []
@@ -102,22 +88,15 @@ class _Writer:
         self._at = 0
         self._next_map = _MAPPED
         self._places: dict[int, int] = {}
-        self._contents: dict[int, bytes] = {}
         self._outs: dict[tuple[int, str], str] = {}
-        self._handles: dict[int, str] = {}
-        self._count = 0
         self._async = False
         self.lost: list[str] = []
 
     def lines(self, one: s.Statement) -> Iterator[str] | list[str]:
         if isinstance(one, s.Fork | s.Turn | s.Kill):
-            raise Unfit("the test uses several processes; see the C form")
+            raise s.Unfit("the test uses several processes; see the C form")
         if isinstance(one, s.Call):
             return self._call(one)
-        if isinstance(one, s.Declare):
-            if isinstance(one.variable, Memory):
-                self._contents[id(one.variable)] = one.variable.content
-            return []
         if isinstance(one, s.Store):
             self._lose("bytes that the test writes to mapped memory")
         elif isinstance(one, s.Threads):
@@ -138,7 +117,7 @@ class _Writer:
             self._lose(f"{one.name}()")
             return [f"# {one.name}(), which the test calls here, is left out"]
         if one.handle and not text.startswith("r"):
-            text = f"{self._new_handle(one.handle)} = {text}"
+            text = f"{self._new(one.handle)} = {text}"
         properties = [f"fail_nth: {one.fail_nth}"] if one.fail_nth else []
         properties += ["async"] if self._async else []
         if properties:
@@ -154,62 +133,31 @@ class _Writer:
 
     def _text(self, one: s.Call) -> str | None:
         """Write a call; None for one that there are no words for."""
-        write: dict[str, Callable[[s.Call], str | None]] = {
-            "close": lambda call: f"close({self._value(call.args[0])})",
-            "ftruncate": self._ftruncate,
-            "ioctl": self._ioctl,
-            "memfd_create": self._memfd_create,
-            "mmap": self._mmap,
-            "mprotect": self._of_pages,
-            "munmap": self._of_pages,
-            "openat": self._openat,
-            "read": self._read,
-            "write": self._write,
-        }
-        return write[one.name](one) if one.name in write else None
-
-    def _openat(self, one: s.Call) -> str | None:
-        path = self._bytes_of(one.args[1])
-        if path is None:
+        if one.name in ("ioctl", "mmap"):
+            return self._ioctl(one) if one.name == "ioctl" else self._mmap(one)
+        if one.name not in _CALLS:
             return None
-        name = "openat$iommufd" if path.content == b"/dev/iommu\0" else "openat"
-        flags = self._number(one.args[2])
-        return f"{name}({_AT_FDCWD:#x}, {self._data(path)}, {flags:#x}, 0x0)"
-
-    def _memfd_create(self, one: s.Call) -> str | None:
-        name = self._bytes_of(one.args[0])
-        if name is None:
+        args = [self._arg(kind, one.args, at) for at, kind in enumerate(_CALLS[one.name])]
+        if None in args:
             return None
-        return f"memfd_create({self._data(name)}, {self._number(one.args[1]):#x})"
+        is_context = one.name == "openat" and "'/dev/iommu\\x00'" in str(args[1])
+        return f"{one.name}{'$iommufd' * is_context}({', '.join(map(str, args))})"
 
-    def _ftruncate(self, one: s.Call) -> str:
-        return f"ftruncate({self._value(one.args[0])}, {self._number(one.args[1]):#x})"
-
-    def _of_pages(self, one: s.Call) -> str | None:
-        if not isinstance(one.args[0], Place):
+    def _arg(self, kind: str, args: Sequence[Value], at: int) -> str | None:
+        value = args[at]
+        if kind == "n":
+            return self._value(value)
+        if not isinstance(value, Place):
             return None
-        where = self._vma(one.args[0], self._number(one.args[1]))
-        rest = [f"{self._number(arg):#x}" for arg in one.args[1:]]
-        return f"{one.name}({where}, {', '.join(rest)})"
-
-    def _read(self, one: s.Call) -> str | None:
-        if not isinstance(one.args[1], Place):
+        where, memory = f"&({self._address(value):#x}", value.memory
+        if kind == "p":
+            return f"{where}/{args[at + 1].value:#x})=nil"
+        if kind == "b":
+            return f'{where})=""/{args[at + 1].value}'
+        if memory.mapped or value.offset:
             return None
-        size, where = self._number(one.args[2]), self._address(one.args[1])
-        return f'read({self._value(one.args[0])}, &({where:#x})=""/{size}, {size:#x})'
-
-    def _write(self, one: s.Call) -> str | None:
-        data = self._bytes_of(one.args[1])
-        if data is None:
-            return None
-        size = self._number(one.args[2])
-        return f"write({self._value(one.args[0])}, {self._data(data)}, {size:#x})"
-
-    @staticmethod
-    def _bytes_of(value: Value) -> Memory | None:
-        """Return bytes of the program's own whose address a value is."""
-        memory = value.memory if isinstance(value, Place) and not value.offset else None
-        return memory if isinstance(memory, Memory) and not memory.mapped else None
+        text = f"'{memory.content[:-1].decode()}\\x00'" if memory.text else ""
+        return f"{where})=" + (text or f'"{memory.content.hex()}"')
 
     def _mmap(self, one: s.Call) -> str | None:
         memory = one.maps
@@ -220,25 +168,22 @@ class _Writer:
         size = -(-memory.size // _PAGE) * _PAGE
         self._next_map = offset + size
         if self._next_map > _END:
-            raise Unfit("the test maps more memory than syzkaller has; see the C form")
+            raise s.Unfit("the test maps more memory than syzkaller has; see the C form")
         self._places[id(memory)] = _BASE + offset
-        protection, flags = self._number(one.args[2]), self._number(one.args[3]) | _MAP_FIXED
-        where = self._vma(Place(memory), size)
-        file, start = self._value(one.args[4]), self._number(one.args[5])
+        protection, flags = one.args[2].value, one.args[3].value | _MAP_FIXED
+        where = f"&({_BASE + offset:#x}/{size:#x})=nil"
+        file, start = self._value(one.args[4]), one.args[5].value
         return f"mmap({where}, {memory.size:#x}, {protection:#x}, {flags:#x}, {file}, {start:#x})"
 
     def _ioctl(self, one: s.Call) -> str:
-        file, command = self._value(one.args[0]), self._number(one.args[1])
-        if len(one.args) < 3 or isinstance(one.args[2], Number):
-            argument = self._number(one.args[2]) if len(one.args) > 2 else 0
-            return f"ioctl({file}, {command:#x}, {argument:#x})"
-        place = one.args[2]
-        record = one.fetch[0] if one.fetch else place.memory if isinstance(place, Place) else None
-        assert isinstance(place, Place)  # noqa: S101 - nothing else is an address
-        where = self._address(place)
-        if not isinstance(record, Record) or (place.offset and not one.fetch):
-            content = self._contents.get(id(place.memory), b"")
-            return f'ioctl({file}, {command:#x}, &({where:#x})="{content.hex()}")'
+        file, command = self._value(one.args[0]), one.args[1].value
+        place = one.args[2] if len(one.args) > 2 else Number(0)
+        if not isinstance(place, Place):
+            return f"ioctl({file}, {command:#x}, {self._value(place)})"
+        where, record = self._address(place), place.record
+        if record is None:
+            content = place.memory.content.hex()
+            return f'ioctl({file}, {command:#x}, &({where:#x})="{content}")'
         described = self._described(one, record)
         if described:
             name, fields = described
@@ -247,14 +192,15 @@ class _Writer:
 
     def _described(self, one: s.Call, record: Record) -> tuple[str, list[str]] | None:
         """Return a call that syzkaller describes, and its struct's values."""
-        names = _DESCRIBED.get(one.title)
+        names = [path for path, _ in record.leaves.values()][: _DESCRIBED.get(one.title, 0)]
         given = dict(record.fields)
-        if names is None or record.tail or not set(given) <= set(names):
+        if not names or record.tail or not set(given) <= set(names):
             return None
         call = f"ioctl${one.title}"
         if one.title == "IOMMU_DESTROY":
             target = given.get("id")
-            kind = _DESTROYS.get(target.path.rpartition(".")[2]) if isinstance(target, Out) else ""
+            path = target.path if isinstance(target, Out) else ""
+            kind = _DESTROYS.get(path.rpartition(".")[2])
             if not kind or self._value(given["id"]).startswith("0"):
                 return None
             call = f"{call}${kind}"
@@ -265,9 +211,7 @@ class _Writer:
         fields = []
         for name in names:
             if ".out_" in f".{name}":
-                variable = self._new()
-                self._outs[id(record), name] = variable
-                fields.append(f"<{variable}=>0x0")
+                fields.append(f"<{self._new(record, name)}=>0x0")
             else:
                 fields.append(self._value(given[name]) if name in given else "0x0")
         return call, fields
@@ -294,60 +238,31 @@ class _Writer:
 
     # ---- values ----
 
-    def _new(self) -> str:
-        self._count += 1
-        return f"r{self._count - 1}"
-
-    def _new_handle(self, handle: Handle) -> str:
-        self._handles[id(handle)] = self._new()
-        return self._handles[id(handle)]
+    def _new(self, variable: Variable, path: str = "") -> str:
+        made = self._outs[id(variable), path] = f"r{len(self._outs)}"
+        return made
 
     def _value(self, value: Value) -> str:
-        match value:
-            case Out(record=record, path=path, offset=0) if (id(record), path) in self._outs:
-                return self._outs[id(record), path]
-            case Returned(handle=handle) if id(handle) in self._handles:
-                return self._handles[id(handle)]
-            case Place():
-                return f"{self._address(value):#x}"
-        return f"{self._number(value):#x}"
-
-    def _number(self, value: Value) -> int:
-        match value:
-            case Number(value=number):
-                return number & _U64
-            case Size(record=record):
-                return record.size + len(record.tail)
-            case Out(value=number, offset=offset):
-                return number + offset
-            case Returned(value=number):
-                return number
-        raise AssertionError(value)
+        if isinstance(value, Out) and not value.offset:
+            known = self._outs.get((id(value.variable), value.path))
+            if known:
+                return known
+        return f"{self._address(value) if isinstance(value, Place) else value.value & _U64:#x}"
 
     def _address(self, place: Place) -> int:
         """Return where something is in syzkaller's memory; the program's own gets a place there."""
         memory = place.memory
         if id(memory) not in self._places:
-            size = memory.size + (len(memory.tail) if isinstance(memory, Record) else 0)
             self._places[id(memory)] = _BASE + self._at
-            self._at += -(-max(size, 1) // _ALIGN) * _ALIGN
+            self._at += -(-max(memory.size, 1) // _ALIGN) * _ALIGN
             if self._at > _MAPPED:
-                raise Unfit("the test has more data than syzkaller has memory; see the C form")
+                raise s.Unfit("the test has more data than syzkaller has memory; see the C form")
         return self._places[id(memory)] + place.offset
 
-    def _vma(self, place: Place, size: int) -> str:
-        return f"&({self._address(place):#x}/{size:#x})=nil"
-
-    def _data(self, memory: Memory) -> str:
-        where = self._address(Place(memory))
-        if memory.text:
-            return f"&({where:#x})='{memory.content[:-1].decode()}\\x00'"
-        return f'&({where:#x})="{memory.content.hex()}"'
-
     def _pointer(self, place: Place) -> str:
-        where, memory = self._address(place), place.memory
-        if isinstance(memory, Record):
-            return f"&({where:#x})=ANY=[{', '.join(self._parts(memory))}]"
-        content = b"" if memory.mapped else memory.content[place.offset :]
+        where, record = self._address(place), place.record
+        if record:
+            return f"&({where:#x})=ANY=[{', '.join(self._parts(record))}]"
+        content = place.memory.content[place.offset :] if place.offset >= 0 else b""
         inner = f'@ANYBLOB="{content.hex()}"' if content else ""
         return f"&({where:#x})=ANY=[{inner}]"

@@ -12,14 +12,13 @@ from pytest_iommufd.iommufd.expecting import Block, open_blocks
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pytest_iommufd.agent.protocol import Op, Program, Result
     from pytest_iommufd.machine import Process
 
 SETUP, CALL, TEARDOWN = "setup", "call", "teardown"
 OK = "OK"
-_MOST_THREADS = 1000
 # What a rule can be about.
 _ASKS = {"ioctl", "read", "write", "ppoll", "mmap"}
 
@@ -32,11 +31,11 @@ class Event:
         process: whose.
         phase: of the test: SETUP, CALL or TEARDOWN.
         op: the op; None for a fork or an end.
-        args: its arguments, as numbers.
-        result: what it gave; None when it did not return.
-        program: a number for each program: its ops went to the kernel together.
-        threads: a number for each run of several programs in parallel, 0 for none.
-        thread: which of those programs it is of.
+        index: which of its program it is.
+        parallel: whether its program ran in parallel with others.
+        thread: which of those it is.
+        results: theirs; empty when they did not return.
+        blocks: what the test expected of calls when it made them.
         child: of a fork, the new process.
         wants: what the rule wants it to give, "OK" or an errno's name; "" for nothing special.
     """
@@ -44,48 +43,43 @@ class Event:
     process: Process
     phase: str
     op: Op | None = None
-    args: tuple[int, ...] = ()
-    result: Result | None = None
-    program: int = 0
-    threads: int = 0
+    index: int = 0
+    parallel: bool = False
     thread: int = 0
+    results: list[list[Result]] = field(default_factory=list)
+    blocks: tuple[Block, ...] = ()
     child: Process | None = None
     wants: str = ""
 
     @property
+    def result(self) -> Result | None:
+        """What it gave; None when it did not return."""
+        return self.results[self.thread][self.index] if self.results else None
+
+    @property
+    def args(self) -> list[int]:
+        """Its arguments, as numbers."""
+        return [
+            arg if not isinstance(arg, Ref) else self._ret(arg.index) + arg.offset
+            for arg in (self.op.args if self.op else ())
+        ]
+
+    def _ret(self, index: int) -> int:
+        return self.results[self.thread][index].ret if self.results else 0
+
+    @property
     def is_call(self) -> bool:
         """Whether it is a system call that was made."""
-        return (
-            self.op is not None
-            and self.op.kind is OpKind.SYSCALL
-            and (self.result is None or self.result.errno != errno.ECANCELED)
-        )
+        is_call = self.op is not None and self.op.kind is OpKind.SYSCALL
+        return is_call and (self.result is None or self.result.errno != errno.ECANCELED)
 
     @property
     def call(self) -> str:
         """The name of a system call, or its number in decimal; "" for another op."""
         if self.op is None or self.op.kind is not OpKind.SYSCALL:
             return ""
-        if isinstance(self.op.call, str):
-            return self.op.call
-        names = {number: name for name, number in self.process.numbers.items()}
+        names: dict[str | int, str] = {at: name for name, at in self.process.numbers.items()}
         return names.get(self.op.call, str(self.op.call))
-
-
-@dataclass
-class _Run:
-    process: Process
-    phase: str
-    programs: list[tuple[Op, ...]]
-    blocks: tuple[Block, ...]
-    results: list[list[Result]] = field(default_factory=list)
-
-
-@dataclass
-class _Change:
-    process: Process
-    phase: str
-    child: Process | None = None
 
 
 class Trace:
@@ -97,66 +91,42 @@ class Trace:
 
     def __init__(self) -> None:
         self.phase = SETUP
-        self._parts: list[_Run | _Change] = []
+        self._events: list[Event] = []
 
     def runs(self, process: Process, programs: Sequence[Program]) -> list[list[Result]]:
         """Note programs that start now, and return the list that takes their results."""
-        run = _Run(process, self.phase, [program.ops for program in programs], open_blocks())
-        self._parts.append(run)
-        return run.results
+        results: list[list[Result]] = []
+        self._events += [
+            Event(process, self.phase, op, index, len(programs) > 1, thread, results, open_blocks())
+            for thread, program in enumerate(programs)
+            for index, op in enumerate(program.ops)
+            if not program.aside
+        ]
+        return results
 
     def forks(self, process: Process, child: Process) -> None:
         """Note a fork."""
-        self._parts.append(_Change(process, self.phase, child))
+        self._events.append(Event(process, self.phase, child=child))
 
     def ends(self, process: Process) -> None:
         """Note that a process is killed."""
-        self._parts.append(_Change(process, self.phase))
+        self._events.append(Event(process, self.phase))
 
     @property
     def judges(self) -> bool:
         """Whether the test said which calls it is about."""
-        return any(isinstance(part, _Run) and part.blocks for part in self._parts)
+        return any(event.blocks for event in self._events)
 
     def events(self) -> list[Event]:
         """Return all that was done, but for what fixtures asked by processes of their own."""
-        events: list[Event] = []
         judged: dict[Block, list[Event]] = {}
-        for number, part in enumerate(self._parts, 1):
-            made = list(_events(part, number))
-            events += made
-            for block in part.blocks if isinstance(part, _Run) else ():
-                judged.setdefault(block, []).extend(made)
+        for event in self._events:
+            for block in event.blocks:
+                judged.setdefault(block, []).append(event)
         for block, within in judged.items():
             _judge(within, block.wants)
-        asked = _questions(events)
-        return [event for event in events if id(event.process) not in asked]
-
-
-def _events(part: _Run | _Change, number: int) -> Iterator[Event]:
-    if isinstance(part, _Change):
-        yield Event(part.process, part.phase, child=part.child)
-        return
-    threads = number if len(part.programs) > 1 else 0
-    for thread, ops in enumerate(part.programs):
-        results = part.results[thread] if thread < len(part.results) else None
-        for index, op in enumerate(ops):
-            yield Event(
-                part.process,
-                part.phase,
-                op,
-                tuple(_number(arg, results) for arg in op.args),
-                results[index] if results else None,
-                program=number * _MOST_THREADS + thread,
-                threads=threads,
-                thread=thread,
-            )
-
-
-def _number(arg: int | Ref, results: Sequence[Result] | None) -> int:
-    if isinstance(arg, Ref):
-        return (results[arg.index].ret if results else 0) + arg.offset
-    return arg
+        asked = _questions(self._events)
+        return [event for event in self._events if id(event.process) not in asked]
 
 
 def _judge(events: list[Event], wants: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import textwrap
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.reproducer.trace import OK
@@ -16,6 +17,8 @@ _ROW = 12
 # A pattern so short is given once, and repeated by the program.
 _PERIOD = 512
 _INT_BITS = 31
+_DIGIT = 9
+_PLAIN = {at: chr(at) for at in range(ord(" "), ord("~") + 1) if chr(at) not in '"\\?'}
 
 
 def errno_word(name: str) -> str:
@@ -50,19 +53,7 @@ def rows_of(content: bytes) -> list[str]:
 
 def literal(content: bytes) -> str:
     """Write bytes as a C string, which has a 0 more at its end."""
-    out = ""
-    hexed = False
-    for byte in content:
-        char = chr(byte)
-        if char in '"\\':
-            out, hexed = f"{out}\\{char}", False
-        elif " " <= char <= "~" and char != "?":
-            # a digit after \x.. would be one of its own
-            out += f'" "{char}' if hexed and char in "0123456789abcdefABCDEF" else char
-            hexed = False
-        else:
-            out, hexed = f"{out}\\x{byte:02x}", True
-    return f'"{out}"'
+    return '"' + "".join(_PLAIN.get(byte, f"\\{byte:03o}") for byte in content) + '"'
 
 
 def pattern_of(content: bytes) -> bytes:
@@ -73,14 +64,32 @@ def pattern_of(content: bytes) -> bytes:
     return b""
 
 
-def number_word(value: int) -> str:
-    """Write a number that is not negative with the type that it needs; large ones in hex."""
-    text = hex(value) if value > 9 else str(value)
-    if value >> 32:
+def number_word(value: int, *, decimal: bool = False) -> str:
+    """Write a number with the type that it needs; large ones in hex."""
+    text = str(value) if decimal or value <= _DIGIT else hex(value)
+    if value >= 1 << 32:
         return f"{text}ULL"
-    return f"{text}U" if value >> _INT_BITS else text
+    return f"{text}U" if value >= 1 << _INT_BITS else text
 
 
 def tabbed(lines: Iterable[str], depth: int) -> list[str]:
     """Indent lines of C."""
     return [f"{chr(9) * depth}{line}" if line else line for line in lines]
+
+
+def comment(*lines: str) -> list[str]:
+    """Write lines as a comment of C, folded; a short one on a line."""
+    out: list[str] = []
+    for line in lines:
+        out += textwrap.wrap(
+            line.replace("*/", "* /"),
+            WIDTH - 8 * (len(lines) == 1),
+            break_long_words=False,
+            break_on_hyphens=False,
+            subsequent_indent="  " * (len(lines) > 1),
+        ) or [""]
+    while out and not out[-1]:
+        out.pop()
+    if len(out) == 1:
+        return [f"/* {out[0]} */"]
+    return ["/*", *(f" * {line}".rstrip() for line in out), " */"]

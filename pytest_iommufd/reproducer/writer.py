@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd.reproducer import script as s
-from pytest_iommufd.reproducer.names import ARGUMENTS, argument
+from pytest_iommufd.reproducer.names import POINTERS, argument
 from pytest_iommufd.reproducer.trace import OK
-from pytest_iommufd.reproducer.unfit import Unfit
-from pytest_iommufd.reproducer.values import Memory, Number, Out, Place, Record, Returned, Size
+from pytest_iommufd.reproducer.values import Memory, Number, Out, Place, Record
 from pytest_iommufd.reproducer.words import (
-    WIDTH,
+    comment,
     errno_word,
     folded,
     literal,
@@ -30,9 +28,12 @@ if TYPE_CHECKING:
 
 _LONG = 64
 _MOST_COMPARED = 4096
-_INT_BITS = 31
 _U64 = (1 << 64) - 1
 _WIDE = 8  # bytes of an address
+# until a call that must return hangs
+_SECONDS = 10
+# System calls whose value is a file descriptor.
+_OPENS = {"openat", "memfd_create", "eventfd2", "dup", "userfaultfd"}
 # System calls that C has functions for, of the same arguments.
 _FUNCTIONS = {
     *("close", "dup", "eventfd2", "fcntl", "ftruncate", "ioctl", "madvise", "memfd_create"),
@@ -61,24 +62,24 @@ class Writer:
         before: s.Statement | None = None
         for one in statements:
             made = self._one(one)
+            if not made:
+                continue
             begins = isinstance(one, s.Declare | s.Threads | s.Fork | s.Turn) or (
                 isinstance(one, s.Call) and bool(one.maps or one.handle)
             )
-            if out and made and begins and not isinstance(before, s.Declare):
+            if out and begins and not isinstance(before, s.Declare):
                 out.append("")
             out += made
             before = one
         return out
 
     def _one(self, one: s.Statement) -> list[str]:
-        if isinstance(one, s.Declare):
-            declared = one.variable
-            if isinstance(declared, Record):
-                return self._declare(declared)
-            return self._declare_bytes(declared)
         write: dict[type, Callable[[Any], list[str]]] = {
+            s.Declare: self._declare,
             s.Store: self._store,
-            s.Copy: self._copy,
+            s.Copy: lambda copy: [
+                f"memcpy({self._pointer(copy.to)}, {self._pointer(copy.source)}, {copy.size});"
+            ],
             s.Call: self._call,
             s.Compare: self._compare,
             s.CompareBytes: self._compare_bytes,
@@ -91,26 +92,28 @@ class Writer:
 
     # ---- structs and bytes ----
 
-    def _declare(self, record: Record) -> list[str]:
-        inner = f"struct {record.type}"
-        name = record.name
+    def _declare(self, one: s.Declare) -> list[str]:
+        if isinstance(one.variable, Record):
+            return self._declare_struct(one.variable)
+        return [] if one.variable.text else self._declare_bytes(one.variable)
+
+    def _declare_struct(self, record: Record) -> list[str]:
+        kind, fields = [f"struct {record.type}"], self._fields(record)
         if record.tail:
-            rows = ["struct {", f"\t{inner} cmd;", f"\tunsigned char tail[{len(record.tail)}];"]
-            kind = [*rows, "}"]
-            fields = ["\t.cmd = {", *tabbed(self._fields(record), 2), "\t},"]
+            size = len(record.tail)
+            kind = ["struct {", f"\t{kind[0]} cmd;", f"\tunsigned char tail[{size}];", "}"]
+            fields = [".cmd = {", *tabbed(fields, 1), "},"]
             set_bytes = [f"[{at}] = {byte:#04x}" for at, byte in enumerate(record.tail) if byte]
             if len(set_bytes) > _LONG:
                 set_bytes = [row.rstrip(",") for row in rows_of(record.tail)]
             if set_bytes:
-                fields.append(f"\t.tail = {{ {', '.join(set_bytes)} }},")
-        else:
-            kind = [inner]
-            fields = tabbed(self._fields(record), 1)
+                fields.append(f".tail = {{ {', '.join(set_bytes)} }},")
+        name, fields = record.name, [*tabbed(fields, 1), "};"]
         if self._threads:
-            self.statics += [*kind[:-1], f"{kind[-1]} {name};"]
-            self.statics[-len(kind)] = f"static {self.statics[-len(kind)]}"
-            return [f"{name} = (__typeof__({name})) {{", *fields, "};"]
-        return [*kind[:-1], f"{kind[-1]} {name} = {{", *fields, "};"]
+            self.statics += [f"static {kind[0]}", *kind[1:]]
+            self.statics[-1] += f" {name};"
+            return [f"{name} = (__typeof__({name})) {{", *fields]
+        return [*kind[:-1], f"{kind[-1]} {name} = {{", *fields]
 
     def _fields(self, record: Record) -> list[str]:
         """Initialisers, those of a struct within it in braces of their own."""
@@ -128,52 +131,36 @@ class Writer:
         return [*out, "},"] if inside else out
 
     def _declare_bytes(self, memory: Memory) -> list[str]:
-        head = f"static unsigned char {memory.name}[{max(memory.size, 1)}]"
+        size = max(memory.size, 1)
+        declared = [f"static unsigned char {memory.name}[{size}] __attribute__((aligned(64)))"]
         lines = self._fix(Place(memory), memory.fixups)
         content = memory.content.rstrip(b"\0")
-        if not content:
-            declaration = f"{head} __attribute__((aligned(64)));"
-        elif pattern_of(content) and len(memory.content) > _LONG:
-            declaration = f"{head} __attribute__((aligned(64)));"
+        if len(content) > _LONG and pattern_of(memory.content):
             lines = [self._repeat(memory.name, memory.content), *lines]
-        else:
-            rows = rows_of(content)
-            if len(rows) == 1:
-                declaration = f"{head} __attribute__((aligned(64))) = {{ {rows[0].rstrip(',')} }};"
-            else:
-                declaration = "\n".join(
-                    [f"{head} __attribute__((aligned(64))) = {{", *tabbed(rows, 1), "};"]
-                )
+        elif content:
+            declared = [f"{declared[0]} = {{", *tabbed(rows_of(content), 1), "}"]
+            if len(declared) == len(("head", "row", "end")):
+                declared = [" ".join([declared[0], declared[1].strip("\t,"), "}"])]
+        declared[-1] += ";"
         if self._threads:
-            self.statics += declaration.split("\n")
+            self.statics += declared
             return lines
-        return [*declaration.split("\n"), *lines]
+        return [*declared, *lines]
 
     def _store(self, one: s.Store) -> list[str]:
-        to = self._pointer(one.place)
+        to, content = self._pointer(one.place), one.content
         if one.record:
-            name = one.record.name
-            return [f"memcpy({to}, &{name}, sizeof({name}));"]
-        content = one.content
+            return [f"memcpy({to}, &{one.record.name}, sizeof({one.record.name}));"]
         if not content:
             return []
-        if not content.strip(b"\0"):
-            lines = [f"memset({to}, 0, {len(content)});"]
-        elif len(set(content)) == 1 and len(content) > 1:
-            lines = [f"memset({to}, {content[0]:#04x}, {len(content)});"]
-        elif len(content) > _LONG and pattern_of(content):
+        if pattern_of(content) and (len(content) > _LONG or len(set(content)) == 1):
             lines = [self._repeat(to, content)]
         else:
             lines = [f"memcpy({to}, {literal(content)}, {len(content)});"]
         return [*lines, *self._fix(one.place, one.fixups)]
 
-    def _copy(self, one: s.Copy) -> list[str]:
-        return [f"memcpy({self._pointer(one.to)}, {self._pointer(one.source)}, {one.size});"]
-
     def _repeat(self, to: str, content: bytes) -> str:
         pattern = pattern_of(content) or content
-        if len(pattern) == 1:
-            return f"memset({to}, {pattern[0]:#04x}, {len(content)});"
         return f"repeat({to}, {len(content)}, {literal(pattern)}, {len(pattern)});"
 
     def _fix(self, place: Place, fixups: Iterable[tuple[int, Value]]) -> list[str]:
@@ -181,61 +168,56 @@ class Writer:
         lines = []
         for at, value in fixups:
             where = self._pointer(Place(place.memory, place.offset + at))
-            if isinstance(value, Place):
-                lines.append(f"put_address({where}, {self._pointer(value)});")
-            else:
-                lines.append(f"put_file({where}, {self.value(value, 4)});")
+            kind = "__u64" if isinstance(value, Place) else "int"
+            number = f"&({kind}){{ {self.value(value, _WIDE)} }}"
+            lines.append(f"memcpy({where}, {number}, sizeof({kind}));")
         return lines
 
     # ---- calls ----
 
     def _call(self, one: s.Call) -> list[str]:
         expression = self._expression(one)
-        before, after = [], []
+        before = []
         if one.maps:
-            name = one.maps.name
-            if self._threads:
-                self.statics.append(f"static char *{name};")
-                before = [f"{name} = {expression};"]
-            else:
-                before = [f"char *{name} = {expression};"]
-            expression = f"{name} == MAP_FAILED ? -1 : 0"
-        elif one.name == "mmap":
+            before = self._new("char *", one.maps.name, expression)
+            expression = one.maps.name
+        if one.name == "mmap":
             expression = f"{expression} == MAP_FAILED ? -1 : 0"
         elif one.handle:
-            name = one.handle.name
-            if self._threads:
-                self.statics.append(f"static int {name};")
-            else:
-                before = [f"int {name};"]
-            expression = f"({name} = {expression})"
-        if one.fetch:
-            record, place = one.fetch
-            after = [f"memcpy(&{record.name}, {self._pointer(place)}, sizeof({record.name}));"]
+            before = self._new("int ", one.handle.name)
+            expression = f"({one.handle.name} = {expression})"
         if one.fail_nth:
             expression = f"with_fail_nth({one.fail_nth}, {int(one.fired)}, {expression})"
         if not one.returned:
             before = [
                 *before,
-                *_remark("The kernel did not return from this call in the test."),
-                f'announce("{one.title}");',
+                *comment("The kernel did not return from this call in the test."),
+                f'announce("{one.title}", {_SECONDS});',
             ]
         told = self._told(one, expression)
         if one.repeat > 1:
             told = [f"for (int i = 0; i < {one.repeat}; i++)", *tabbed(told, 1)]
-        return [*before, *told, *after]
+        return [*before, *told]
+
+    def _new(self, kind: str, name: str, value: str = "") -> list[str]:
+        """Declare a variable of a simple type."""
+        if self._threads:
+            self.statics.append(f"static {kind}{name};")
+            kind = ""
+        return [f"{kind}{name}{' = ' * bool(value)}{value};"] if kind or value else []
 
     def _told(self, one: s.Call, expression: str) -> list[str]:
         """Write a call with what is to be said of what it gives."""
         title, gave = f'"{one.title}"', errno_word(one.errno)
-        if one.wants == OK and one.errno == OK and one.ret:
-            return folded("judged_value", [title, expression, str(one.ret)])
+        ret = one.ret if one.errno == OK and not one.handle else 0
+        if one.wants == OK and ret:
+            return folded("judged_value", [title, expression, str(ret)])
         if one.wants:
             return folded("judged", [title, expression, errno_word(one.wants), gave])
         if one.free or not one.returned:
             return folded("free_call", [title, expression])
-        if one.ret:
-            return folded("gives", [title, expression, str(one.ret)])
+        if ret:
+            return folded("gives", [title, expression, str(ret)])
         return folded("step", [title, expression, gave])
 
     def _expression(self, one: s.Call) -> str:
@@ -251,38 +233,30 @@ class Writer:
 
     def _arg(self, one: s.Call, at: int) -> str:
         value = one.args[at]
-        kind = ARGUMENTS.get((one.name, at), "")
-        if kind == "pointer" or (one.name == "ioctl" and at == 2):
+        if isinstance(value, Place) or POINTERS.get(one.name) == at:
             return self._pointer(value)
-        if isinstance(value, Number) and kind:
-            return argument(kind, value.value)
-        if isinstance(value, Place):
-            return self._pointer(value)
-        return self.value(value, _WIDE)
+        named = argument(one.name, at, value.value) if isinstance(value, Number) else ""
+        return named or self.value(value, _WIDE)
 
     # ---- values ----
 
     def value(self, value: Value, size: int) -> str:
         """Write a value for a field of so many bytes."""
         match value:
-            case Number():
-                return self._number(value, size)
-            case Size(record=record):
-                return f"sizeof({record.name})"
-            case Out(record=record, path=path, offset=offset):
-                text = f"{record.name}{'.cmd' if record.tail else ''}.{path}"
-                return f"{text} + {offset:#x}" if offset else text
-            case Returned(handle=handle):
-                return handle.name
-        return f"(uintptr_t){self._pointer(value)}"
+            case Number(value=number, names=names):
+                return names or number_word(number, decimal=size < _WIDE)
+            case Out(variable=Record() as record, path=path, offset=offset):
+                return _plus(self.field(record, path), offset)
+            case Out(variable=handle, offset=offset):
+                return _plus(handle.name, offset)
+            case Place():
+                return f"(uintptr_t){self._pointer(value)}"
+        return f"sizeof({value.record.name})"
 
     @staticmethod
-    def _number(value: Number, size: int) -> str:
-        if value.names or value.value < 0:
-            return value.names or str(value.value)
-        if size == _WIDE:
-            return number_word(value.value)
-        return f"{value.value}U" if value.value >> _INT_BITS else str(value.value)
+    def field(record: Record, path: str) -> str:
+        """Write a field of a struct."""
+        return f"{record.name}{'.cmd' if record.tail else ''}.{path}"
 
     def _pointer(self, value: Value) -> str:
         match value:
@@ -290,21 +264,23 @@ class Writer:
                 return f"(void *){number_word(number & _U64)}" if number else "NULL"
             case Place(memory=Memory(text=True) as memory):
                 return literal(memory.content[:-1])
+            case Place(memory=Record(name=name), offset=offset):
+                return _plus(f"(char *)&{name}", offset) if offset else f"&{name}"
             case Place(memory=memory, offset=offset):
-                if isinstance(memory, Record):
-                    return f"(char *)&{memory.name} + {offset}" if offset else f"&{memory.name}"
-                return f"{memory.name} + {number_word(offset)}" if offset else memory.name
-        return f"(void *)(uintptr_t){self.value(value, _WIDE)}"
+                return _plus(memory.name, offset)
+        return f"(void *)(uintptr_t)({self.value(value, _WIDE)})"
 
     # ---- what the test looked at ----
 
     def _compare(self, one: s.Compare) -> list[str]:
         lines = []
-        inner = ".cmd" if one.record.tail else ""
         for path, value in one.fields:
             text = self.value(value, self.uapi.sizeof(one.record.type, path))
-            lines += folded("value", [f"{one.record.name}{inner}.{path}", text])
+            lines += self._compare_field(self.field(one.record, path), text)
         return lines
+
+    def _compare_field(self, field: str, text: str) -> list[str]:
+        return folded("value", [field, text])
 
     def _compare_bytes(self, one: s.CompareBytes) -> list[str]:
         at, size = self._pointer(one.place), len(one.content)
@@ -312,7 +288,7 @@ class Writer:
         if pattern and (size > _LONG or len(set(one.content)) == 1):
             return [f"bytes({at}, {size}, {literal(pattern)}, {len(pattern)});"]
         if size > _MOST_COMPARED:
-            return _remark(f"The test then looks at {size} bytes from {at} on; not compared here.")
+            return _not_compared(at, size)
         return folded("bytes", [at, str(size), literal(one.content), str(size)])
 
     # ---- threads and processes ----
@@ -355,61 +331,44 @@ class Selftest(Writer):
 
     def _told(self, one: s.Call, expression: str) -> list[str]:
         wanted = one.wants or one.errno
-        if wanted in ("", OK):
-            value = "0"
-            if one.ret and not one.maps:
-                value = str(one.ret)
-            if one.handle:
-                return folded("ASSERT_LE", ["0", expression])
-            return folded("ASSERT_EQ", [value, expression])
-        return folded("EXPECT_ERRNO", [wanted, expression])
+        if wanted not in ("", OK):
+            return folded("EXPECT_ERRNO", [wanted, expression])
+        if one.handle or one.name in _OPENS:
+            return folded("ASSERT_LE", ["0", expression])
+        return folded("ASSERT_EQ", [str(one.ret or 0), expression])
 
     def _call(self, one: s.Call) -> list[str]:
-        if one.name == "openat" and one.handle and one.handle.name == "fd":
+        if one.handle and one.handle.name == "fd" and one.name == "openat":
             return []  # the fixture has it
         if one.fail_nth:
-            raise Unfit("the test injects failures; see the C form, or iommufd_fail_nth.c")
+            raise s.Unfit("the test injects failures; see the C form, or iommufd_fail_nth.c")
         return [line for line in super()._call(one) if not line.startswith("announce(")]
 
     def _repeat(self, to: str, content: bytes) -> str:
         pattern = pattern_of(content) or content
-        if len(pattern) == 1:
-            return super()._repeat(to, content)
         step = f"((char *){to})[i] = {literal(pattern)}[i % {len(pattern)}]"
         return f"for (size_t i = 0; i < {len(content)}; i++)\n\t\t{step};"
 
-    def _fix(self, place: Place, fixups: Iterable[tuple[int, Value]]) -> list[str]:
-        lines = []
-        for at, value in fixups:
-            where = self._pointer(Place(place.memory, place.offset + at))
-            kind = "__u64" if isinstance(value, Place) else "int"
-            lines.append(f"*({kind} *)({where}) = {self.value(value, _WIDE)};")
-        return lines
-
-    def _compare(self, one: s.Compare) -> list[str]:
-        inner = ".cmd" if one.record.tail else ""
-        lines = []
-        for path, value in one.fields:
-            text = self.value(value, self.uapi.sizeof(one.record.type, path))
-            lines += folded("EXPECT_EQ", [text, f"{one.record.name}{inner}.{path}"])
-        return lines
+    def _compare_field(self, field: str, text: str) -> list[str]:
+        return folded("EXPECT_EQ", [text, field])
 
     def _compare_bytes(self, one: s.CompareBytes) -> list[str]:
         at, size = self._pointer(one.place), len(one.content)
         if size > _LONG:
-            return _remark(f"The test then looks at {size} bytes from {at} on; not compared here.")
+            return _not_compared(at, size)
         return folded("EXPECT_EQ", ["0", f"memcmp({at}, {literal(one.content)}, {size})"])
 
     def value(self, value: Value, size: int) -> str:
         """Write a value; the context is the fixture's."""
-        if isinstance(value, Returned) and value.handle.name == "fd":
+        if isinstance(value, Out) and value.variable.name == "fd":
             return "self->fd"
         return super().value(value, size)
 
 
-def _remark(text: str) -> list[str]:
-    safe = text.replace("*/", "* /")
-    lines = textwrap.wrap(safe, WIDTH - 8, break_long_words=False, break_on_hyphens=False)
-    if len(lines) == 1:
-        return [f"/* {lines[0]} */"]
-    return ["/*", *(f" * {line}" for line in lines), " */"]
+def _plus(text: str, offset: int) -> str:
+    sign = "-" if offset < 0 else "+"
+    return f"{text} {sign} {number_word(abs(offset))}" if offset else text
+
+
+def _not_compared(at: str, size: int) -> list[str]:
+    return comment(f"The test then looks at {size} bytes from {at} on; not compared here.")

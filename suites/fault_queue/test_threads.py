@@ -10,6 +10,7 @@ import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.given import pack
 from pytest_iommufd.iommufd.eventfile import READABLE, WRITABLE
 from pytest_iommufd.iommufd.request import Request
 
@@ -87,7 +88,7 @@ def test_threads_answer_the_same_fault(iommufd, attached, fault, fault_file):
 @rule("fault_queue.threads.poll")
 def test_thread_that_polls_is_woken(iommufd, attached, trigger, fault_file):
     waiter, other = Program(), Program()
-    buffer = iommufd.put(struct.pack("<iHHqq", fault_file.fd, READABLE, 0, 5, 0))
+    buffer = iommufd.put(pack("<iHHqq", fault_file.fd, READABLE, 0, 5, 0))
     call = waiter.syscall("ppoll", buffer, 1, buffer + 8, 0, 0)
     trigger(other, attached, 0)
     woken, _ = iommufd.process.run_parallel([waiter, other])

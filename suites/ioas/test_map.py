@@ -25,7 +25,8 @@ MOCK_PAGE = 2048
 @pytest.fixture
 def aligned(buffers: Callable[..., Buffer]) -> int:
     """An address that is a multiple of a huge page, with memory up to another huge page."""
-    return -(-buffers(2 * HUGE_PAGE_SIZE).address // HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE
+    address = buffers(2 * HUGE_PAGE_SIZE).address
+    return address + -address % HUGE_PAGE_SIZE
 
 
 # ---- fields ----

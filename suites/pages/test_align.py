@@ -104,7 +104,7 @@ def test_huge_pages_of_a_file(mock_device, ioas, process, start):
 @pytest.mark.parametrize("start", SOME_EDGES, ids=hex)
 def test_transparent_huge_pages(mock_device, ioas, process, start):
     mapped = process.checked("mmap", 0, 3 * HUGE_PAGE_SIZE, 3, 0x22, -1, 0)
-    address = -(-mapped // HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE
+    address = mapped + -mapped % HUGE_PAGE_SIZE
     process.checked("madvise", address, 2 * HUGE_PAGE_SIZE, 14)
     for end in (end for end in ENDS if end > start):
         iova = ioas.map(address + start, end - start)

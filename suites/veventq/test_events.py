@@ -10,6 +10,7 @@ import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.given import pack
 from pytest_iommufd.iommufd.eventfile import READABLE, EventFile
 from pytest_iommufd.iommufd.request import Request
 
@@ -391,7 +392,7 @@ def test_threads_read_while_events_come(iommufd, viommu, programs):
 @pytest.mark.no_fail_nth("threads make the calls, not the test itself")
 def test_thread_that_polls_is_woken(iommufd, event_file, programs):
     waiter = Program()
-    buffer = iommufd.put(struct.pack("<iHHqq", event_file.fd, READABLE, 0, 5, 0))
+    buffer = iommufd.put(pack("<iHHqq", event_file.fd, READABLE, 0, 5, 0))
     call = waiter.syscall("ppoll", buffer, 1, buffer + 8, 0, 0)
     woken = iommufd.process.run_parallel([waiter, *programs(1, 1)])[0]
     assert woken[call.index].ret == 1

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_iommufd.agent.protocol import Program, Result
+from pytest_iommufd.given import Given
 from pytest_iommufd.iommufd.expecting import expecting
 from pytest_iommufd.reproducer import script
 from pytest_iommufd.reproducer.trace import CALL, Trace
-from pytest_iommufd.uapi import Uapi
+from pytest_iommufd.uapi import Struct, Uapi
 
 if TYPE_CHECKING:
     from pytest_iommufd.machine import Process
 
 UAPI = next(uapi for uapi in Uapi.shipped() if uapi.name == "7.3")
-ARENA, BUFFER = 0x7F00_0000_0000, 0x7F11_0000_0000
-IOAS_ID, DEVICE_ID, HWPT_ID = 1, 4, 3
+ARENA, BUFFER, FILE = Given(0x7F00_0000_0000), Given(0x7F11_0000_0000), Given(3)
 HEADER = script.Header(
     slug="suite.rule",
     says="A rule.",
@@ -37,7 +38,7 @@ HEADER = script.Header(
 class FakeProcess:
     """As much of a process as a trace needs."""
 
-    arena: int = ARENA
+    arena: Given = ARENA
     arena_size: int = 1 << 20
     numbers: dict[str, int] = field(default_factory=lambda: {"ioctl": 16, "mmap": 9, "openat": 257})
 
@@ -67,36 +68,39 @@ class Recorder:
         program = Program()
         program.write(ARENA, b"/dev/iommu\0")
         program.syscall("openat", -100, ARENA, 0x80002, 0)
-        self.run(program, ok(), ok(3))
+        self.run(program, ok(), ok(FILE))
 
     def map(self, size: int) -> None:
         program = Program()
         program.syscall("mmap", 0, size, 3, 0x21, -1, 0)
         self.run(program, ok(BUFFER))
 
-    def ioctl(self, name: str, result: Result | None, out: dict[str, Any], **given: Any) -> None:
-        """Record an ioctl; no result is one that did not return."""
+    def ioctl(self, name: str, result: Result | None, out: dict[str, Any], **given: Any) -> Struct:
+        """Record an ioctl and return its struct; no result is one that did not return."""
         command = UAPI.ioctl(name)
         before = UAPI.struct(command.struct, **given)
         before["size"] = before.sizeof
         program = Program()
         program.write(ARENA, bytes(before))
-        program.syscall("ioctl", 3, command.number, ARENA)
+        made_of = SimpleNamespace(ioctl=name)
+        program.syscall("ioctl", FILE, command.number, ARENA, made_of=made_of)
         program.read(ARENA, before.sizeof)
         after = bytes(before.replace(**out))
         self.run(program, *([ok(), result, ok(data=after)] if result else []))
+        return before.load(after)
 
     def setup(self) -> None:
         self.open()
         self.map(0x2000)
-        self.ioctl("IOMMU_IOAS_ALLOC", ok(), {"out_ioas_id": IOAS_ID})
-        self.ioctl(
+        self.ioas_id = self.ioctl("IOMMU_IOAS_ALLOC", ok(), {"out_ioas_id": 1}).out_ioas_id
+        made = self.ioctl(
             "IOMMU_TEST_CMD",
             ok(),
-            {"mock_domain": {"out_stdev_id": 2, "out_hwpt_id": HWPT_ID, "out_idev_id": DEVICE_ID}},
+            {"mock_domain": {"out_stdev_id": 2, "out_hwpt_id": 3, "out_idev_id": 4}},
             op=UAPI.IOMMU_TEST_OP_MOCK_DOMAIN,
-            id=IOAS_ID,
+            id=self.ioas_id,
         )
+        self.device_id = made.mock_domain.out_idev_id
         self.trace.phase = CALL
 
     def refused_map(self) -> None:
@@ -107,7 +111,7 @@ class Recorder:
                 failed(errno.EOVERFLOW),
                 {},
                 flags=6,
-                ioas_id=IOAS_ID,
+                ioas_id=self.ioas_id,
                 user_va=BUFFER + 0x1000,
                 length=(1 << 64) - 1,
             )

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from errno import EEXIST, ENOMEM
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from small_trace import (
     ARENA,
     BUFFER,
-    DEVICE_ID,
+    FILE,
     HEADER,
-    IOAS_ID,
     UAPI,
     FakeProcess,
     Recorder,
@@ -27,7 +28,6 @@ from pytest_iommufd.iommufd.expecting import expecting
 from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL
 from pytest_iommufd.reproducer.translate import Failure, translate
-from pytest_iommufd.reproducer.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MAIN = """\
 int main(void)
 {
-	setvbuf(stdout, NULL, _IONBF, 0);
+	begin();
 
 	int fd;
 	step("openat()", (fd = open("/dev/iommu", O_RDWR | O_CLOEXEC)), 0);
@@ -67,7 +67,8 @@ int main(void)
 	};
 	judged("IOMMU_IOAS_MAP", ioctl(fd, IOMMU_IOAS_MAP, &ioas_map), EOVERFLOW, EOVERFLOW);
 
-	printf("suite.rule wants EOVERFLOW: %s\\n", found->violated ? "VIOLATED" : "HOLDS");
+	return verdict("suite.rule", " wants EOVERFLOW", found->violated || differs());
+}
 """
 
 KSELFTEST = """\
@@ -131,7 +132,7 @@ def compiles(tmp_path: Path) -> Callable[[str], None]:
     def check(text: str) -> None:
         source = tmp_path / "reproducer.c"
         source.write_text(text)
-        command = ["gcc", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", source]
+        command = ["gcc", "-Wall", "-Wextra", "-Werror", "-S", "-o", "/dev/null", source]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
@@ -173,7 +174,12 @@ def test_ids_are_of_the_call_that_gave_them_and_a_wrong_one_stays() -> None:
     recorder = Recorder()
     recorder.setup()
     recorder.ioctl(
-        "IOMMU_HWPT_ALLOC", ok(), {"out_hwpt_id": 5}, dev_id=DEVICE_ID, pt_id=9999, flags=1 << 31
+        "IOMMU_HWPT_ALLOC",
+        ok(),
+        {"out_hwpt_id": 5},
+        dev_id=recorder.device_id,
+        pt_id=9999,
+        flags=1 << 31,
     )
     text = main_of(program(recorder.trace))
     assert ".dev_id = mock_domain.mock_domain.out_idev_id," in text
@@ -184,16 +190,23 @@ def test_ids_are_of_the_call_that_gave_them_and_a_wrong_one_stays() -> None:
 def test_iova_that_the_kernel_chose_is_what_it_chooses_again() -> None:
     recorder = Recorder()
     recorder.setup()
-    recorder.ioctl(
+    mapped = recorder.ioctl(
         "IOMMU_IOAS_MAP",
         ok(),
         {"iova": 0x5000},
-        ioas_id=IOAS_ID,
+        ioas_id=recorder.ioas_id,
         flags=6,
         user_va=BUFFER,
         length=0x2000,
     )
-    recorder.ioctl("IOMMU_IOAS_UNMAP", ok(), {}, ioas_id=IOAS_ID, iova=0x6000, length=0x1000)
+    recorder.ioctl(
+        "IOMMU_IOAS_UNMAP",
+        ok(),
+        {},
+        ioas_id=recorder.ioas_id,
+        iova=mapped.iova + 0x1000,
+        length=0x1000,
+    )
     assert ".iova = ioas_map.iova + 0x1000," in main_of(program(recorder.trace))
 
 
@@ -206,7 +219,7 @@ def test_bytes_that_no_struct_explains_are_bytes() -> None:
     content[-12] = 0x77  # of no field of that operation
     step = Program()
     step.write(ARENA, bytes(content))
-    step.syscall("ioctl", 3, command.number, ARENA)
+    step.syscall("ioctl", FILE, command.number, ARENA)
     recorder.run(step, ok(), failed(EEXIST))
     text = main_of(program(recorder.trace))
     assert "0x77" in text
@@ -218,11 +231,25 @@ def test_value_of_a_judged_call_is_compared(compiles: Callable[[str], None]) -> 
     recorder.open()
     recorder.trace.phase = CALL
     ask = Program()
-    ask.syscall("ioctl", 3, UAPI.ioctl("VFIO_CHECK_EXTENSION").number, 3)
+    command = UAPI.ioctl("VFIO_CHECK_EXTENSION")
+    made_of = SimpleNamespace(ioctl=command.name)
+    ask.syscall("ioctl", FILE, command.number, 3, made_of=made_of)
     recorder.run(ask, ok(1))
     text = program(recorder.trace)
     compiles(text)
-    assert "judged_value(" in main_of(text)
+    assert 'judged_value("VFIO_CHECK_EXTENSION", ioctl(fd, VFIO_CHECK_EXTENSION,' in main_of(text)
+
+
+def test_field_that_the_kernel_wrote_is_compared_unless_it_chose_it(
+    compiles: Callable[[str], None],
+) -> None:
+    recorder = Recorder()
+    recorder.setup()
+    out = {"length": 4096, "iova": 0x5000}
+    recorder.ioctl("IOMMU_IOAS_MAP", ok(), out, ioas_id=recorder.ioas_id, length=1)
+    text = program(recorder.trace)
+    compiles(text)
+    assert re.findall(r"^\tvalue\(.*", text, re.MULTILINE) == ["\tvalue(ioas_map.length, 0x1000);"]
 
 
 def test_memory_that_the_test_looked_at_is_compared(compiles: Callable[[str], None]) -> None:
@@ -245,7 +272,9 @@ def test_memory_that_the_test_looked_at_is_compared(compiles: Callable[[str], No
 def test_call_that_nobody_expected_to_fail_is_what_must_succeed() -> None:
     recorder = Recorder()
     recorder.setup()
-    recorder.ioctl("IOMMU_IOAS_UNMAP", failed(ENOMEM), {}, ioas_id=IOAS_ID, iova=0, length=1)
+    recorder.ioctl(
+        "IOMMU_IOAS_UNMAP", failed(ENOMEM), {}, ioas_id=recorder.ioas_id, iova=0, length=1
+    )
     text = program(recorder.trace, Failure(script.BY_CALLS, "ENOMEM", "ENOMEM"))
     assert "IOMMU_IOAS_UNMAP, &ioas_unmap), 0, ENOMEM);" in text
 
@@ -255,11 +284,11 @@ def test_call_that_did_not_return_is_the_last_and_is_said_to_be(
 ) -> None:
     recorder = Recorder()
     recorder.setup()
-    recorder.ioctl("IOMMU_IOAS_UNMAP", None, {}, ioas_id=IOAS_ID, iova=0, length=1)
+    recorder.ioctl("IOMMU_IOAS_UNMAP", None, {}, ioas_id=recorder.ioas_id, iova=0, length=1)
     text = program(recorder.trace, Failure(script.BY_RETURN, "the kernel panicked"))
     compiles(text)
     _, _, last = main_of(text).partition("/* The kernel did not return from this call")
-    assert 'announce("IOMMU_IOAS_UNMAP");' in last
+    assert 'announce("IOMMU_IOAS_UNMAP", 10);' in last
     assert "# did not return:\nioctl$IOMMU_IOAS_UNMAP" in syz.program(
         translate(recorder.trace, UAPI, Failure(script.BY_RETURN, "x")), HEADER, UAPI
     )
@@ -279,7 +308,9 @@ def test_of_a_block_that_must_fail_the_call_that_did_is_judged() -> None:
     undo = Program()
     undo.syscall("mprotect", BUFFER, 0x1000, 3)
     with expecting("EEXIST"):
-        recorder.ioctl("IOMMU_IOAS_UNMAP", failed(EEXIST), {}, ioas_id=IOAS_ID, iova=0, length=1)
+        recorder.ioctl(
+            "IOMMU_IOAS_UNMAP", failed(EEXIST), {}, ioas_id=recorder.ioas_id, iova=0, length=1
+        )
         recorder.run(undo, ok())
     text = main_of(program(recorder.trace))
     assert 'judged("IOMMU_IOAS_UNMAP"' in text
@@ -296,14 +327,14 @@ def test_failure_is_injected(compiles: Callable[[str], None]) -> None:
     alloc = Program()
     number = UAPI.ioctl("IOMMU_IOAS_ALLOC").number
     alloc.write(ARENA, bytes(UAPI.struct("iommu_ioas_alloc", size=12)))
-    alloc.syscall("ioctl", 3, number, ARENA, fail_nth=2)
+    alloc.syscall("ioctl", FILE, number, ARENA, fail_nth=2)
     recorder.run(alloc, ok(), Result(-1, ENOMEM, 0, fail_nth_left=0))
     text = program(recorder.trace)
     compiles(text)
     assert "with_fail_nth(2, 1, ioctl(fd, IOMMU_IOAS_ALLOC, &ioas_alloc)), ENOMEM" in text
     made = translate(recorder.trace, UAPI, None)
     assert " (fail_nth: 2)" in syz.program(made, HEADER, UAPI)
-    with pytest.raises(Unfit, match="injects failures"):
+    with pytest.raises(script.Unfit, match="injects failures"):
         c.kselftest(made, HEADER, UAPI)
 
 
@@ -312,7 +343,7 @@ def test_threads_start_together(compiles: Callable[[str], None]) -> None:
     recorder.setup()
     threads = [Program(), Program()]
     for thread in threads:
-        thread.syscall("ioctl", 3, UAPI.ioctl("IOMMU_IOAS_ALLOC").number, 0)
+        thread.syscall("ioctl", FILE, UAPI.ioctl("IOMMU_IOAS_ALLOC").number, 0)
     recorder.trace.runs(recorder.process, threads).extend([[failed(14)], [failed(14)]])
     text = program(recorder.trace)
     compiles(text)
@@ -339,7 +370,7 @@ def test_processes_take_turns(compiles: Callable[[str], None]) -> None:
     assert main.index("\tlet(1);") < main.index("\tend(1);") < main.index("judged(")
     made = translate(recorder.trace, UAPI, None)
     for form in (c.kselftest, syz.program):
-        with pytest.raises(Unfit, match="several processes"):
+        with pytest.raises(script.Unfit, match="several processes"):
             form(made, HEADER, UAPI)
     assert made.lost == []
 

@@ -63,6 +63,8 @@ def test_struct_is_known_where_bytes_begin_with_all_of_it() -> None:
     whole = bytes(made) + b"tail"
     assert isinstance(whole, Packed)
     assert whole.struct is made
+    padded = whole.ljust(20, b"x")
+    assert (padded, padded.struct) == (bytes(whole) + 8 * b"x", made)
     parts = whole[:8], whole[:7], whole[1:], b"x" + whole
     assert [part.struct for part in parts if isinstance(part, Packed)] == [made, None, None, None]
 
