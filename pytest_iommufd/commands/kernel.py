@@ -110,9 +110,13 @@ def _clean(args: argparse.Namespace) -> int:
     cache = Cache.at(None)
     doomed: list[Path] = []
     if args.all:
-        names = ("kernels/*", "sources/*", "watched/*", "apt", "logs", "estimates.json")
         # One by one: the folder may hold other people's things, and locks must outlive clean.
-        doomed = [path for name in names for path in cache.root.glob(name)]
+        names = ("kernels/*", "sources/*", "watched/*", "apt")
+        doomed = [path for name in names for path in cache.root.glob(name) if cache.made(path)]
+        doomed += cache.root.glob("estimates.json")
+        logs = list(cache.root.glob("logs/*"))
+        if logs and all(cache.made(cache.kernels / log.stem) for log in logs):
+            doomed.append(logs[0].parent)
     for text in args.specs:
         doomed += _doomed(text, cache)
     freed = 0

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.host.files import write_whole
+from pytest_iommufd.host.files import writable, write_whole
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.plugin.kernels import is_worker, names, spec_of
-from pytest_iommufd.reports import files, terminal
 from pytest_iommufd.reports import html as rules_html
 from pytest_iommufd.reports import json as rules_json
+from pytest_iommufd.reports import terminal
 from pytest_iommufd.reports.data import KernelInfo, Run, gather
 from pytest_iommufd.rules.catalogue import Catalogue, beside
 from pytest_iommufd.rules.judging import results
@@ -51,7 +51,7 @@ def report_files(config: pytest.Config) -> dict[str, Path]:
         if (given := options[f"iommufd_{option[2:].replace('-', '_')}"])
     }
     for option, path in wanted.items():
-        files.writable(option, path)
+        writable(option, path)
     return wanted
 
 

@@ -235,10 +235,14 @@ def test_command_line(
 def test_clean_all_leaves_what_is_not_ours(fakes: Path, cache: Path, tree: Path) -> None:
     del fakes
     resolve(str(tree))
-    (cache / "mine").write_text("x")
+    mine = [cache / name for name in ("mine", "kernels/mine", "sources/mine", "apt/mine")]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
     assert main(["kernel", "clean", "--all"]) == 0
-    assert sorted(path.name for path in cache.iterdir()) == ["kernels", "locks", "mine"]
-    assert entries(cache) == []
+    assert all(path.exists() for path in mine)
+    assert {path.name for path in cache.iterdir()} == {"apt", "kernels", "locks", "mine", "sources"}
+    assert entries(cache) == ["mine"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["6.12", "--all"]])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,8 +14,7 @@ import pytest
 import pytest_iommufd.suites
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.host.files import write_whole
-from pytest_iommufd.reports import files
+from pytest_iommufd.host.files import writable, write_whole
 from pytest_iommufd.reports import html as rules_html
 from pytest_iommufd.reports import json as rules_json
 from pytest_iommufd.reports.data import KernelInfo, gather
@@ -210,15 +210,17 @@ def test_a_folder_that_goes_away_fails_the_run(run: Run) -> None:
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "rules.json"
-    files.writable("--rules-json", file)
+    writable("--rules-json", file)
     write_whole(file, "one")
     with pytest.raises(UnicodeEncodeError):
         write_whole(file, "two\udc80")
     assert file.read_text() == "one"
     write_whole(file, "two")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("rules.json", "two")]
-    with pytest.raises(Problem, match="it is a folder"):
-        files.writable("--rules-json", tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    for place, what in (tmp_path, "a folder"), (tmp_path / "fifo", "no regular file"):
+        with pytest.raises(Problem, match=f"it is {what}"):
+            writable("--rules-json", place)
 
 
 def test_a_rule_of_a_suite_is_run_again_wherever_one_is() -> None:

@@ -167,6 +167,10 @@ class Cache:
                 ):
                     shutil.rmtree(partial, ignore_errors=True)
 
+    def made(self, entry: Path) -> bool:
+        """Tell whether an entry was made here: then it has a lock, which outlives it."""
+        return self._lock_path(entry.with_name(entry.name.removesuffix(PARTIAL))).exists()
+
     def remove(self, entry: Path) -> bool:
         """Remove an entry and what was left of making it, unless a live run is working on it.
 
