@@ -225,15 +225,13 @@ class IoctlFile:
             content = bytes(struct)[: len(content)] + content[struct.sizeof :]
         if at is None:
             at = self.arena.take(len(content))
-        waits = program is self.together.program
         if struct is not None:
             program.write(at, content)
-            if waits:
-                self.together.fill(program, at, content)
+            self.together.fill(program, at, content)
         argument = at if struct is None else struct
         call = Call(request, ioctl.name, argument, at, pointers, Ref(len(program)))
         self.calls.append(call)
-        fd = self._fd if waits else self.fd
+        fd = self._fd if program is self.together.program else self.fd
         program.syscall("ioctl", fd, ioctl.number, at, made_of=call, **options)
         if struct is not None:
             program.read(at, len(content) if request.content else struct.sizeof)

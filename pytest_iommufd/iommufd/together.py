@@ -66,7 +66,9 @@ class Together:
         self._process.unsent = self.send
 
     def fill(self, program: Program, at: int, content: bytes) -> None:
-        """Have a program copy ids into a struct that are not known when it is written."""
+        """Have the program copy ids into a struct that are not known yet; another has them."""
+        if program is not self.program:
+            return
         for offset, number in given_in(content).items():
             for call in self._calls:
                 if call.argument is number.source:
