@@ -183,6 +183,7 @@ class IoctlFile:
             repeat=how.repeat,
             fail_nth=how.fail_nth,
         )
+        call.alone = True
         call.take(self.process.run(program, seconds=how.seconds, during=call)).check()
         return call
 
@@ -206,20 +207,11 @@ class IoctlFile:
 
     def _add(self, program: Program, request: Request, at: int | None, **options: Any) -> Call:
         ioctl = self.uapi.ioctl(request.name)
-        struct, pointers = None, {}
+        struct: Struct | None = None
+        pointers: dict[str, int] = {}
         content = request.content
         if content is None:
-            for name, value in request.fields.items():
-                if isinstance(value, bytes):
-                    pointers[name] = self.put(value, program)
-            struct = self.uapi.struct(ioctl.struct, **{**request.fields, **pointers})
-            size = struct.fields[0]  # of VFIO's structs it is argsz
-            if size not in request.fields:
-                struct[size] = struct.sizeof + len(request.tail)
-            # what a size beyond the struct covers is zero, not what an earlier call left there
-            content = bytes(struct) + request.tail if request.tail else bytes(struct)
-            if (rest := min(struct[size], _MOST_ZEROES) - len(content)) > 0:
-                content += bytes(rest)
+            struct, content, pointers = self._build(program, request, ioctl.struct)
         elif content:
             struct = self.uapi.struct(ioctl.struct).load(content)
             content = bytes(struct)[: len(content)] + content[struct.sizeof :]
@@ -236,6 +228,25 @@ class IoctlFile:
         if struct is not None:
             program.read(at, len(content) if request.content else struct.sizeof)
         return call
+
+    def _build(
+        self, program: Program, request: Request, kind: str
+    ) -> tuple[Struct, bytes, dict[str, int]]:
+        """Return a request's struct, what is written for it, and where its fields' bytes are."""
+        pointers = {
+            name: self.put(value, program)
+            for name, value in request.fields.items()
+            if isinstance(value, bytes)
+        }
+        struct = self.uapi.struct(kind, **{**request.fields, **pointers})
+        size = struct.fields[0]  # of VFIO's structs it is argsz
+        if size not in request.fields:
+            struct[size] = struct.sizeof + len(request.tail)
+        content = bytes(struct) + request.tail if request.tail else bytes(struct)
+        # what a size beyond the struct covers is zero, not what an earlier call left there
+        if (rest := min(struct[size], _MOST_ZEROES) - len(content)) > 0:
+            content += bytes(rest)
+        return struct, content, pointers
 
     def put(self, content: bytes, program: Program | None = None) -> int:
         """Put bytes into the arena, where nothing else comes, and return their address.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Injection:
     """One point of one ioctl of /dev/iommu that is to fail; an observer of a machine.
 
-    It counts what is made by itself, not what is part of a longer program.
+    It counts what is sent by itself, not what somebody adds to a program.
 
     Attributes:
         at: which ioctl, from 0.
@@ -40,19 +40,15 @@ class Injection:
 
     def runs(self, process: Process, programs: Sequence[Program]) -> list[list[Result]]:  # noqa: ARG002
         """Have the ioctl of a program fail, if it is its turn."""
-        made = [
-            (index, op.made_of)
-            for index, op in enumerate(programs[0].ops)
-            if isinstance(op.made_of, Call) and not op.fail_nth
-        ]
-        if len(programs) > 1 or len(made) != 1:
-            return []
-        index, call = made[0]
-        if call.ioctl.startswith("IOMMU_"):
-            if self.seen == self.at:
-                call.may_fail, self.call = True, call
-                programs[0].fail(index, self.nth)
-            self.seen += 1
+        for index, op in enumerate(programs[0].ops):
+            call = op.made_of
+            if not isinstance(call, Call) or not call.alone or op.fail_nth:
+                continue
+            if call.ioctl.startswith("IOMMU_"):
+                if self.seen == self.at:
+                    call.may_fail, self.call = True, call
+                    programs[0].fail(index, self.nth)
+                self.seen += 1
         return []
 
     def forks(self, process: Process, child: Process) -> None:

@@ -87,6 +87,7 @@ class Call:
         outcome: "OK", or the errno's name.
         result: what it gave.
         after: the bytes at `at` once it has returned.
+        alone: whether it is sent by itself, and its failure raised.
         may_fail: whether an observer has made a point in it fail.
     """
 
@@ -99,6 +100,7 @@ class Call:
     outcome: str = "did not return"
     result: Result = _NONE
     after: bytes = b""
+    alone: bool = False
     may_fail: bool = False
 
     def __str__(self) -> str:

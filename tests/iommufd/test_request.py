@@ -121,6 +121,15 @@ def test_an_injection_is_of_one_machine(iommufd: Context, machine: Machine) -> N
     assert injection.call is iommufd.calls[-1]
 
 
+def test_a_call_of_a_longer_program_is_not_injected(iommufd: Context, machine: Machine) -> None:
+    injection = Injection(at=0, nth=1)
+    machine.observers.append(injection)
+    program = Program()
+    call = iommufd.add(program, Request("IOMMU_IOAS_ALLOC"))
+    assert call.take(iommufd.process.run(program)).errno == 0
+    assert not injection.seen
+
+
 def test_a_failure_that_a_test_asks_for_is_not_injected(iommufd: Context, machine: Machine) -> None:
     machine.observers.append(Injection(at=0, nth=1))
     with pytest.raises(IoctlError, match="ENOMEM"), iommufd.sending(fail_nth=1):
