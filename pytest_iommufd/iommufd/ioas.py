@@ -11,6 +11,8 @@ from pytest_iommufd.iommufd.object import IommufdObject
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd.memory import Buffer
 
+# IOMMU_IOAS_MAP_*: FIXED_IOVA, WRITEABLE, READABLE.
+FIXED_RW = 7
 # bytes of a struct iommu_iova_range
 _RANGE_SIZE = 16
 
@@ -162,8 +164,5 @@ class Ioas(IommufdObject):
 
     def _placed(self, iova: int | None) -> dict[str, Any]:
         """Return the flags of readable and writeable memory at an IOVA, or at any."""
-        uapi = self.context.uapi
-        flags = uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE
-        if iova is not None:
-            flags |= uapi.IOMMU_IOAS_MAP_FIXED_IOVA
-        return {"flags": flags, "iova": iova or 0}
+        fixed = self.context.uapi.IOMMU_IOAS_MAP_FIXED_IOVA if iova is None else 0
+        return {"flags": FIXED_RW & ~fixed, "iova": iova or 0}

@@ -11,6 +11,7 @@ import pytest
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_refs
 
+PAGE = 0x1000
 PLACE = 0x4000_0000
 MOCK_PAGE = 2048
 PIN = pytest.mark.parametrize("pin", [False, True], ids=["rw", "pin"])
@@ -84,12 +85,12 @@ def test_access_is_an_object_that_is_held(expected, iommufd, ioas):
 def test_access_outlives_the_descriptor_of_its_context(
     iommufd, ioas, buffer, access, area, process
 ):
-    access.pin(area, 0x1000, buffer)
+    access.pin(area, PAGE, buffer)
     iommufd.close()
     other = type(iommufd)(process, iommufd.uapi)
-    check_refs(other, buffer, 0x1000, 1)
+    check_refs(other, buffer, PAGE, 1)
     access.close()
-    check_refs(other, buffer, 0x1000, 0)
+    check_refs(other, buffer, PAGE, 0)
     assert ioas.id
 
 
@@ -115,7 +116,7 @@ def test_alignment_is_of_who_wants_most(mock_device, ioas, page_size):
 
 @rule("access.pinning.unaligned_area")
 @pytest.mark.parametrize(
-    ("iova", "length", "offset"), [(0x1800, 0x1000, 0), (0x1000, 0x800, 0), (0x1000, 0x1000, 0x800)]
+    ("iova", "length", "offset"), [(0x1800, PAGE, 0), (PAGE, 0x800, 0), (PAGE, PAGE, 0x800)]
 )
 def test_no_pinning_where_an_area_is_not_of_pages(expected, ioas, buffer, iova, length, offset):
     ioas.map(buffer.address + offset, length, iova=iova)
@@ -153,9 +154,9 @@ def test_access_does_not_need_the_device(mock_device, buffer, access, area):
 @PIN
 def test_access_moves(ioas, other_ioas, buffer, area, pin):
     access = ioas.create_access(pin=pin)
-    other_ioas.map(buffer.address + 0x1000, 0x1000, iova=area)
+    other_ioas.map(buffer.address + PAGE, PAGE, iova=area)
     buffer.write(b"old")
-    buffer.write(b"new", 0x1000)
+    buffer.write(b"new", PAGE)
     assert access.read(area, 3) == b"old"
     access.replace(other_ioas)
     assert access.read(area, 3) == b"new"
@@ -192,16 +193,16 @@ def test_moving_to_where_it_is(ioas, buffer, access, area):
 def test_moving_to_no_ioas(expected, buffer, access, area, no_ioas):
     with expected:
         access.replace(no_ioas)
-    access.unpin(access.pin(area, 0x1000, buffer))
+    access.unpin(access.pin(area, PAGE, buffer))
 
 
 @rule("access.replace.unaligned_area")
 def test_moving_to_where_an_area_is_not_of_pages(expected, ioas, other_ioas, buffer, access, area):
     other_ioas.map(buffer, MOCK_PAGE)
-    item = access.pin(area, 0x1000, buffer)
+    item = access.pin(area, PAGE, buffer)
     with expected:
         access.replace(other_ioas)
-    check_refs(ioas.context, buffer, 0x1000, 1)
+    check_refs(ioas.context, buffer, PAGE, 1)
     access.unpin(item)
     other_ioas.destroy()
     with raises_errno(EINVAL):
@@ -215,7 +216,7 @@ def test_access_that_could_not_move(expected, ioas, other_ioas, buffer, access, 
         access.replace(other_ioas)
     access.write(area, b"here")
     assert buffer.read(4) == b"here"
-    access.unpin(access.pin(area, 0x1000, buffer))
+    access.unpin(access.pin(area, PAGE, buffer))
     with raises_errno(EBUSY):
         ioas.destroy()
     access.close()
@@ -240,7 +241,7 @@ def test_descriptor_is_no_access(expected, iommufd, ioas, access, no_access, op)
     wrong = type(access)(iommufd, no_access)
     with expected:
         if op == "pin":
-            wrong.pin(PLACE, 0x1000)
+            wrong.pin(PLACE, PAGE)
         elif op == "unpin":
             wrong.unpin(1)
         elif op == "rw":

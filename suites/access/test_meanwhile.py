@@ -14,6 +14,7 @@ import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd.checks import check_refs
+from pytest_iommufd.iommufd.ioas import FIXED_RW
 from pytest_iommufd.iommufd.meanwhile import meanwhile
 from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.uapi import errno_number
@@ -21,6 +22,7 @@ from pytest_iommufd.uapi import errno_number
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd.access import Access
 
+PAGE = 0x1000
 PLACE = 0x4000_0000
 pytestmark = pytest.mark.no_fail_nth("threads make the calls, not the test itself")
 
@@ -33,7 +35,7 @@ def operation(access: Access, name: str, **fields: Any) -> Request:
 
 def pin(access: Access, uptr: int = 0) -> Request:
     """Return ACCESS_PAGES of the first page that is mapped."""
-    return operation(access, "access_pages", iova=PLACE, length=0x1000, uptr=uptr)
+    return operation(access, "access_pages", iova=PLACE, length=PAGE, uptr=uptr)
 
 
 def read(access: Access) -> Request:
@@ -45,11 +47,11 @@ def read(access: Access) -> Request:
 @rule("access.pin.being_mapped")
 def test_while_it_is_mapped(expected, mock_device, ioas, access, faulting_page):
     assert mock_device.id
-    fields = {"user_va": faulting_page.address, "length": 0x1000, "iova": PLACE}
-    mapping = Request("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": 7} | fields)
+    fields = {"user_va": faulting_page.address, "length": PAGE, "iova": PLACE}
+    mapping = Request("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": FIXED_RW} | fields)
     errnos = meanwhile(ioas.context, faulting_page, mapping, pin(access), read(access))
     assert errnos == [0, *[errno_number(expected.result)] * 2]
-    access.unpin(access.pin(PLACE, 0x1000, faulting_page.address))
+    access.unpin(access.pin(PLACE, PAGE, faulting_page.address))
     ioas.unmap_all()
 
 
@@ -71,4 +73,4 @@ def test_while_it_moves(expected, ioas, other_ioas, buffer, access, area, faulti
     errnos = meanwhile(ioas.context, faulting_page, stopped, read(access), waiting=moving)
     assert errnos == [EBADE, errno_number(expected.result), 0]
     other_ioas.map(buffer, iova=area)
-    access.unpin(access.pin(area, 0x1000, buffer))
+    access.unpin(access.pin(area, PAGE, buffer))

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd import Ioas
 from pytest_iommufd.iommufd.accounting import as_seen_by
 from pytest_iommufd.iommufd.checks import check_refs
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd.access import Access
 
+PAGE = 0x1000
 LAST = (1 << 64) - 1
 PLACE = 0x4000_0000
 SYZ = 1 << 16
@@ -34,7 +36,7 @@ def call(access: Access, iova: int, length: int, path: int, *, write: bool) -> N
 
 
 @rule("access.rw.read")
-@pytest.mark.parametrize("first", [0, 0x1000 - 32, 0x2000 - 1])
+@pytest.mark.parametrize("first", [0, PAGE - 32, 0x2000 - 1])
 def test_read(buffer, access, area, path, first):
     buffer.write(PATTERN[: buffer.size])
     for length in LENGTHS:
@@ -42,7 +44,7 @@ def test_read(buffer, access, area, path, first):
 
 
 @rule("access.rw.write")
-@pytest.mark.parametrize("first", [0x10, 0x1000 - 32, 0x2000 - 1])
+@pytest.mark.parametrize("first", [0x10, PAGE - 32, 0x2000 - 1])
 def test_write(buffer, access, area, path, first):
     for length in LENGTHS:
         access.write(area + first, PATTERN[:length], path)
@@ -60,18 +62,18 @@ def test_sixteen_pages(buffer, access, area, path):
 @rule("access.rw.device")
 def test_with_a_device(mock_device, buffer, access, area, path):
     access.write(area + 0xFF0, PATTERN[:0x2000], path)
-    assert buffer.read(0x2000, 0xFF0) == PATTERN[:0x2000]
+    assert buffer.read(2 * PAGE, 0xFF0) == PATTERN[:0x2000]
     mock_device.destroy()
     check_refs(access.context, buffer, buffer.size, 0)
 
 
 @rule("access.rw.pinned")
 def test_with_pinned_pages(buffer, access, area, path):
-    access.pin(area + 0x1000, 0x2000, buffer.address + 0x1000)
+    access.pin(area + PAGE, 2 * PAGE, buffer.address + PAGE)
     access.write(area + 0x800, PATTERN[:0x3000], path)
-    assert access.read(area + 0x800, 0x3000, path) == PATTERN[:0x3000]
-    check_refs(access.context, buffer.address + 0x1000, 0x2000, 1)
-    check_refs(access.context, buffer, 0x1000, 0)
+    assert access.read(area + 0x800, 3 * PAGE, path) == PATTERN[:0x3000]
+    check_refs(access.context, buffer.address + PAGE, 2 * PAGE, 1)
+    check_refs(access.context, buffer, PAGE, 0)
 
 
 @rule("access.rw.unaligned")
@@ -89,8 +91,8 @@ def test_several_areas_that_touch(ioas, buffer, path):
     for number in (1, 0, 2):
         ioas.map(buffer.address + 0x2000 * number, 0x800, iova=PLACE + 0x800 * number)
     ioas.create_access().write(PLACE + 1, PATTERN[:0x17FE], path)
-    assert buffer.read(0x800, 0x2000) == PATTERN[0x7FF:0xFFF]
-    assert buffer.read(0x801, 0x4000) == PATTERN[0xFFF:0x17FE] + b"\0\0"
+    assert buffer.read(0x800, 2 * PAGE) == PATTERN[0x7FF:0xFFF]
+    assert buffer.read(0x801, 4 * PAGE) == PATTERN[0xFFF:0x17FE] + b"\0\0"
 
 
 @rule("access.rw.length_zero")
@@ -104,7 +106,7 @@ def test_no_byte(expected, access, area, path, write):
 @WRITE
 def test_range_wraps(expected, access, path, write):
     with expected:
-        call(access, LAST - 0xFFE, 0x1000, path, write=write)
+        call(access, LAST - 0xFFE, PAGE, path, write=write)
 
 
 @rule("access.rw.not_mapped")
@@ -132,10 +134,10 @@ def test_area_does_not_allow_it(expected, ioas, buffer, access, path, flags, wri
 
 
 @rule("access.rw.memory_gone")
-@pytest.mark.parametrize("length", [1, 0x2000])
+@pytest.mark.parametrize("length", [1, 2 * PAGE])
 @WRITE
 def test_memory_is_gone(expected, ioas, access, buffers, path, length, write):
-    memory = buffers(0x2000)
+    memory = buffers(2 * PAGE)
     iova = ioas.map(memory)
     memory.unmap()
     with expected:
@@ -143,7 +145,7 @@ def test_memory_is_gone(expected, ioas, access, buffers, path, length, write):
 
 
 @rule("access.rw.memory_readonly")
-@pytest.mark.parametrize("length", [1, 0x2000])
+@pytest.mark.parametrize("length", [1, 2 * PAGE])
 def test_memory_is_readonly(expected, access, buffer, area, path, length):
     buffer.write(b"kept")
     buffer.protect(mmap.PROT_READ)
@@ -154,26 +156,22 @@ def test_memory_is_readonly(expected, access, buffer, area, path, length):
 
 
 @rule("access.rw.process_gone")
-@pytest.mark.parametrize("length", [1, 0x2000])
+@pytest.mark.parametrize("length", [1, 2 * PAGE])
 @WRITE
 def test_process_is_gone(expected, iommufd, ioas, access, buffer, path, length, write):
     child = iommufd.process.fork()
-    as_seen_by(iommufd, child).ioctl(
-        "IOMMU_IOAS_MAP", ioas_id=ioas, flags=7, user_va=buffer, length=0x2000, iova=PLACE
-    )
+    Ioas(as_seen_by(iommufd, child), ioas.id).map(buffer, 2 * PAGE, iova=PLACE)
     child.end()
     with expected:
         call(access, PLACE, length, path, write=write)
 
 
 @rule("access.rw.other_process")
-@pytest.mark.parametrize("length", [4, 0x2000])
+@pytest.mark.parametrize("length", [4, 2 * PAGE])
 def test_memory_of_another_process(iommufd, ioas, access, path, length):
     child = iommufd.process.fork()
-    own = child.checked("mmap", 0, 0x2000, 3, 0x22, -1, 0)
-    as_seen_by(iommufd, child).ioctl(
-        "IOMMU_IOAS_MAP", ioas_id=ioas, flags=7, user_va=own, length=0x2000, iova=PLACE
-    )
+    own = child.checked("mmap", 0, 2 * PAGE, 3, 0x22, -1, 0)
+    Ioas(as_seen_by(iommufd, child), ioas.id).map(own, 2 * PAGE, iova=PLACE)
     access.write(PLACE, PATTERN[:length], path)
     assert child.read(own, length) == PATTERN[:length]
     assert access.read(PLACE, length, path) == PATTERN[:length]
@@ -181,7 +179,7 @@ def test_memory_of_another_process(iommufd, ioas, access, path, length):
 
 @rule("access.rw.file")
 def test_memory_of_a_file(ioas, access, memfd_buffer, path):
-    iova = ioas.map_file(memfd_buffer.fd, 0x3000, start=0x1000)
+    iova = ioas.map_file(memfd_buffer.fd, 3 * PAGE, start=PAGE)
     access.write(iova + 0xFF0, PATTERN[:0x1100], path)
     assert memfd_buffer.read(0x1100, 0x1FF0) == PATTERN[:0x1100]
     assert access.read(iova + 0xFF0, 0x1100, path) == PATTERN[:0x1100]
@@ -189,8 +187,8 @@ def test_memory_of_a_file(ioas, access, memfd_buffer, path):
 
 @rule("access.rw.file_truncated")
 def test_file_is_cut_off(expected, ioas, access, buffers, path):
-    memory = buffers(0x2000, kind="memfd")
-    iova = ioas.map_file(memory.fd, 0x2000)
+    memory = buffers(2 * PAGE, kind="memfd")
+    iova = ioas.map_file(memory.fd, 2 * PAGE)
     memory.process.checked("ftruncate", memory.fd, 0)
     with expected:
         access.read(iova, 1, path)
@@ -198,7 +196,7 @@ def test_file_is_cut_off(expected, ioas, access, buffers, path):
 
 @rule("access.rw.no_memfd")
 def test_file_is_no_memfd(expected, ioas, access, path):
-    iova = ioas.map_file(ioas.context.process.open("/dev/null"), 0x1000)
+    iova = ioas.map_file(ioas.context.process.open("/dev/null"), PAGE)
     with expected:
         access.read(iova, 1, path)
 
@@ -235,8 +233,8 @@ def test_unknown_flag(expected, access, area, bit):
 @rule("access.rw.syz")
 def test_nth_area(expected, ioas, buffer, access, path):
     buffer.write(b"found", 0x1234)
-    ioas.map(buffer, 0x1000, iova=PLACE)
-    ioas.map(buffer.address + 0x1000, 0x1000, iova=PLACE << 1)
+    ioas.map(buffer, PAGE, iova=PLACE)
+    ioas.map(buffer.address + PAGE, PAGE, iova=PLACE << 1)
     assert access.read(1 | 0x234 << 32, 5, path | SYZ) == b"found"
     with expected:
         access.read(2, 1, path | SYZ)

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_iommufd import raises_errno, rule
 
+PAGE = 0x1000
 LAST = (1 << 64) - 1
 FIRST_PLACE = (0x10_0000, 0x10_FFFF)
 OTHER_PLACE = (0x20_0000, 0x20_FFFF)
@@ -119,17 +120,17 @@ def test_no_range_needs_no_array(ioas, unmapped):
 
 
 @rule("ioas.allow.reserved_iova")
-@pytest.mark.parametrize("place", [(0xFFF, 0x1000), (0x1FFF, 0x2000)])
+@pytest.mark.parametrize("place", [(0xFFF, PAGE), (0x1FFF, 2 * PAGE)])
 def test_reserved_iova_cannot_be_allowed(expected, ioas, place):
-    ioas.add_reserved(0x1000, 0x1000)
+    ioas.add_reserved(PAGE, PAGE)
     with expected:
         ioas.allow_iovas(place)
 
 
 @rule("ioas.allow.beside_reserved_iova")
 def test_what_is_beside_reserved_iova_can_be_allowed(ioas):
-    ioas.add_reserved(0x1000, 0x1000)
-    ioas.allow_iovas((0, 0xFFF), (0x2000, LAST))
+    ioas.add_reserved(PAGE, PAGE)
+    ioas.allow_iovas((0, 0xFFF), (2 * PAGE, LAST))
 
 
 @rule("ioas.allow.aperture")
@@ -144,7 +145,7 @@ def test_outside_the_aperture_cannot_be_allowed(
 
 
 @rule("ioas.allow.device")
-@pytest.mark.parametrize("place", [(0, 0x1000), (1 << 30, 1 << 31)], ids=["below", "above"])
+@pytest.mark.parametrize("place", [(0, PAGE), (1 << 30, 1 << 31)], ids=["below", "above"])
 def test_device_cannot_take_what_is_allowed(expected, iommufd, ioas, place):
     ioas.allow_iovas(place)
     with expected:
@@ -157,11 +158,11 @@ def test_device_cannot_take_what_is_allowed(expected, iommufd, ioas, place):
 @rule("ioas.allow.old_list")
 @pytest.mark.parametrize(
     ("wrong", "error"),
-    [([(0x1000, 0x2000)], EADDRINUSE), ([OTHER_PLACE, OTHER_PLACE], EINVAL)],
+    [([(PAGE, 2 * PAGE)], EADDRINUSE), ([OTHER_PLACE, OTHER_PLACE], EINVAL)],
     ids=["reserved", "overlap"],
 )
 def test_refused_list_changes_nothing(ioas, buffer, wrong, error):
-    ioas.add_reserved(0x1000, 0x1000)
+    ioas.add_reserved(PAGE, PAGE)
     ioas.allow_iovas(FIRST_PLACE)
     with raises_errno(error):
         ioas.allow_iovas(*wrong)
@@ -186,7 +187,7 @@ def test_no_ioas(expected, ioas, no_ioas):
 @rule("ioas.add_reserved.length")
 def test_nothing_to_reserve(expected, ioas):
     with expected:
-        ioas.add_reserved(0x1000, 0)
+        ioas.add_reserved(PAGE, 0)
 
 
 @rule("ioas.add_reserved.overflow")
@@ -207,10 +208,10 @@ def test_reserving_in_no_ioas(expected, iommufd, no_ioas):
 @pytest.mark.parametrize("use", ["area", "allowed"])
 def test_what_is_in_use_cannot_be_reserved(expected, ioas, buffer, start, use):
     if use == "area":
-        ioas.map(buffer, 0x1000, iova=0x1000)
+        ioas.map(buffer, PAGE, iova=PAGE)
     else:
-        ioas.allow_iovas((0x1000, 0x1FFF))
+        ioas.allow_iovas((PAGE, 0x1FFF))
     with expected:
         ioas.add_reserved(start, 0x1001)
-    ioas.add_reserved(0x2000, 0x1000)
-    ioas.add_reserved(0, 0x1000)
+    ioas.add_reserved(2 * PAGE, PAGE)
+    ioas.add_reserved(0, PAGE)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd import Ioas
 from pytest_iommufd.iommufd.accounting import as_seen_by, counted, limit_memlock
 from pytest_iommufd.iommufd.checks import check_map
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas
+    from pytest_iommufd.iommufd import Buffer, Context
     from pytest_iommufd.uapi import Uapi
 
+PAGE = 0x1000
 CHANGE = "IOMMU_IOAS_CHANGE_PROCESS"
 PAGES = 4
 SETUID = 105  # of x86-64
@@ -39,7 +41,7 @@ def pinned(
     ioas = iommufd.ioas_alloc()
     iommufd.mock_device(ioas)
     request.getfixturevalue("without_ipc_lock")
-    ioas.map_file(memfd_buffer.fd, PAGES * 0x1000)
+    ioas.map_file(memfd_buffer.fd, PAGES * PAGE)
     return ioas
 
 
@@ -59,8 +61,8 @@ def test_nothing_is_mapped(iommufd):
 
 @rule("ioas.change_process.files")
 def test_only_files_are_mapped(iommufd, ioas, other_ioas, memfd_buffer):
-    iova = ioas.map_file(memfd_buffer.fd, 0x2000)
-    other_ioas.copy(ioas, iova, 0x1000)
+    iova = ioas.map_file(memfd_buffer.fd, 2 * PAGE)
+    other_ioas.copy(ioas, iova, PAGE)
     iommufd.ioctl(CHANGE)
     iommufd.ioctl(CHANGE)
 
@@ -70,7 +72,7 @@ def test_only_files_are_mapped(iommufd, ioas, other_ioas, memfd_buffer):
 def test_memory_of_a_process_is_mapped(expected, request, iommufd, memfd_buffer, where):
     ioases: dict[str, Ioas] = {n: request.getfixturevalue(n) for n in ("ioas", "other_ioas")}
     for ioas in ioases.values():
-        ioas.map_file(memfd_buffer.fd, 0x1000)
+        ioas.map_file(memfd_buffer.fd, PAGE)
     iova = ioases[where].map(memfd_buffer)
     with expected:
         iommufd.ioctl(CHANGE)
@@ -105,9 +107,9 @@ def test_other_process_is_paid_back(pinned, process):
 @rule("ioas.change_process.copies")
 def test_copied_pages_are_paid_once(pinned, iommufd, process, base):
     other = iommufd.ioas_alloc()
-    iova = iommufd.ioas_alloc().copy(pinned, base, 0x1000)
+    iova = iommufd.ioas_alloc().copy(pinned, base, PAGE)
     assert iova
-    other.copy(pinned, base, 0x2000)
+    other.copy(pinned, base, 2 * PAGE)
     child = process.fork()
     as_seen_by(pinned.context, child).ioctl(CHANGE)
     assert [counted(who, "VmPin") for who in (process, child)] == [0, PAGES]
@@ -127,17 +129,10 @@ def test_device_keeps_the_pages_of_a_process_that_is_gone(
     iommufd, mock_device, ioas, memfd_buffer, process
 ):
     child = process.fork()
-    as_seen_by(iommufd, child).ioctl(
-        "IOMMU_IOAS_MAP_FILE",
-        ioas_id=ioas,
-        flags=7,
-        fd=memfd_buffer.fd,
-        length=0x1000,
-        iova=1 << 30,
-    )
+    Ioas(as_seen_by(iommufd, child), ioas.id).map_file(memfd_buffer.fd, PAGE, iova=1 << 30)
     child.end()
     iommufd.ioctl(CHANGE)
-    check_map(mock_device.hwpt, 1 << 30, memfd_buffer, 0x1000)
+    check_map(mock_device.hwpt, 1 << 30, memfd_buffer, PAGE)
 
 
 @rule("ioas.change_process.uncounted")
@@ -145,7 +140,7 @@ def test_what_was_pinned_with_ipc_lock_is_not_moved(
     iommufd, mock_device, ioas, memfd_buffer, process
 ):
     assert mock_device.id
-    ioas.map_file(memfd_buffer.fd, PAGES * 0x1000)
+    ioas.map_file(memfd_buffer.fd, PAGES * PAGE)
     child = process.fork()
     as_seen_by(iommufd, child).ioctl(CHANGE)
     assert counted(process, "VmPin") == PAGES
@@ -175,7 +170,7 @@ def test_who_has_paid_is_paid_back(pinned, process):
     limit_memlock(child, 1)
     with raises_errno(ENOMEM):
         as_seen_by(pinned.context, child).ioctl(CHANGE)
-    assert pinned.unmap_all() == PAGES * 0x1000
+    assert pinned.unmap_all() == PAGES * PAGE
     assert counted(process, "VmPin") == counted(process, "VmLck") == 0
 
 
@@ -185,14 +180,14 @@ def test_pages_are_of_the_new_user(iommufd, without_ipc_lock, process, memfd_buf
     assert without_ipc_lock is None
     ioas = iommufd.ioas_alloc()
     iommufd.mock_device(ioas)
-    ioas.map_file(memfd_buffer.fd, PAGES * 0x1000)
+    ioas.map_file(memfd_buffer.fd, PAGES * PAGE)
     child = process.fork()
     limit_memlock(child, PAGES)
     theirs: dict[str, Any] = {
         "ioas_id": ioas,
         "flags": 6,
         "fd": memfd_buffer.fd,
-        "length": PAGES * 0x1000,
+        "length": PAGES * PAGE,
     }
     with raises_errno(ENOMEM):
         as_seen_by(iommufd, child).ioctl("IOMMU_IOAS_MAP_FILE", **theirs)
@@ -204,11 +199,11 @@ def test_pages_are_of_the_new_user(iommufd, without_ipc_lock, process, memfd_buf
 
 @rule("ioas.change_process.refused")
 def test_refused_change_keeps_the_pages(pinned, process, mode, memfd_buffer, buffers):
-    iova = pinned.map(buffers(0x1000))
+    iova = pinned.map(buffers(PAGE))
     child = process.fork()
     with raises_errno(EINVAL):
         as_seen_by(pinned.context, child).ioctl(CHANGE)
     assert counted(process, "VmPin") == PAGES + 1
     assert counted(process, "VmLck") == (PAGES + 1) * mode
-    pinned.unmap(iova, 0x1000)
+    pinned.unmap(iova, PAGE)
     assert memfd_buffer.fd >= 0

@@ -9,7 +9,9 @@ import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
+from pytest_iommufd.iommufd.ioas import FIXED_RW
 
+PAGE = 0x1000
 LAST = (1 << 64) - 1
 MOCK_PAGE = 2048
 PLACE = 0x4000_0000
@@ -43,15 +45,15 @@ def test_copy_outlives_its_source(mock_device, ioas, other_ioas, buffer):
 
 
 @rule("ioas.copy.part")
-@pytest.mark.parametrize(("first", "length"), [(0x1000, 0x1000), (0x800, 0x1000)])
+@pytest.mark.parametrize(("first", "length"), [(PAGE, PAGE), (0x800, PAGE)])
 def test_part_of_an_area(mock_device, ioas, other_ioas, buffer, first, length):
-    source = other_ioas.map(buffer, 0x2000)
+    source = other_ioas.map(buffer, 2 * PAGE)
     iova = ioas.copy(other_ioas, source + first, length, iova=PLACE)
     check_map(mock_device.hwpt, iova, buffer.address + first, length)
 
 
 @rule("ioas.copy.several")
-@pytest.mark.parametrize("first", [0x800, 0x1000])
+@pytest.mark.parametrize("first", [0x800, PAGE])
 def test_several_areas_at_once(mock_device, ioas, other_ioas, buffer, page_size, first):
     for number in range(4):
         va = buffer.address + number * page_size
@@ -72,7 +74,7 @@ def test_copies_of_several_areas_are_apart(ioas, other_ioas, buffer, page_size):
 
 @rule("ioas.copy.bytes")
 def test_single_bytes(ioas, other_ioas, buffer):
-    source = other_ioas.map(buffer, 0x1000)
+    source = other_ioas.map(buffer, PAGE)
     assert ioas.copy(other_ioas, source + 5, 1, iova=77) == 77
     assert ioas.unmap_all() == 1
 
@@ -94,10 +96,10 @@ def test_automatic_iova_is_allowed(ioas, other_ioas, buffer):
 @pytest.mark.parametrize(("nth", "offset"), [(0, 0), (0, 0x800), (1, 0)])
 def test_source_by_number(ioas, other_ioas, buffer, nth, offset):
     for number in range(2):
-        ioas.map(buffer.address + number * 0x1000, 0x1000, iova=PLACE + number * 0x1000)
+        ioas.map(buffer.address + number * PAGE, PAGE, iova=PLACE + number * PAGE)
     source = nth | offset << 32
     iova = other_ioas.copy(ioas, source, 0x800, flags=6 | 1 << 16)
-    buffer.write(b"found", nth * 0x1000 + offset)
+    buffer.write(b"found", nth * PAGE + offset)
     assert other_ioas.create_access().read(iova, 5) == b"found"
 
 
@@ -125,7 +127,7 @@ def test_neither_readable_nor_writeable(expected, ioas, area, page_size, flags):
 @rule("ioas.copy.source_id")
 def test_no_source(expected, ioas, no_ioas):
     with expected:
-        ioas.copy(no_ioas, 0x1000, 0x1000)
+        ioas.copy(no_ioas, PAGE, PAGE)
 
 
 @rule("ioas.copy.destination_id")
@@ -155,7 +157,7 @@ def test_source_wraps_at_the_end(expected, ioas, buffer, page_size):
 
 
 @rule("ioas.copy.not_mapped")
-@pytest.mark.parametrize(("first", "length"), [(0x4000, 0x1000), (-1, 2), (0x1FFF, 2)])
+@pytest.mark.parametrize(("first", "length"), [(4 * PAGE, PAGE), (-1, 2), (0x1FFF, 2)])
 def test_source_is_not_all_mapped(expected, ioas, other_ioas, area, first, length):
     with expected:
         other_ioas.copy(ioas, area + first, length)
@@ -164,18 +166,18 @@ def test_source_is_not_all_mapped(expected, ioas, other_ioas, area, first, lengt
 
 @rule("ioas.copy.hole")
 def test_source_has_a_hole(expected, ioas, other_ioas, buffer):
-    ioas.map(buffer, 0x1000, iova=0x1000)
-    ioas.map(buffer, 0x1000, iova=0x2001)
+    ioas.map(buffer, PAGE, iova=PAGE)
+    ioas.map(buffer, PAGE, iova=0x2001)
     with expected:
-        other_ioas.copy(ioas, 0x1000, 0x2000)
+        other_ioas.copy(ioas, PAGE, 2 * PAGE)
     assert other_ioas.unmap_all() == 0
 
 
 @rule("ioas.copy.sweep")
 def test_each_part_that_is_mapped_can_be_copied(ioas, other_ioas, buffer, base):
-    ioas.map(buffer, 0x1000, iova=base)
+    ioas.map(buffer, PAGE, iova=base)
     for start in range(-511 * 5, 0x1200, 511):
-        inside = 0 <= start <= 0x1000 - MOCK_PAGE
+        inside = 0 <= start <= PAGE - MOCK_PAGE
         if inside:
             other_ioas.copy(ioas, base + start, MOCK_PAGE)
         else:
@@ -196,7 +198,7 @@ def test_destination_meets_an_area(expected, ioas, area, page_size, offset):
 def test_destination_wraps(expected, ioas, other_ioas, buffer, iova):
     source = other_ioas.map(buffer)
     with expected:
-        ioas.copy(other_ioas, source, 0x1000, iova=iova)
+        ioas.copy(other_ioas, source, PAGE, iova=iova)
 
 
 @rule("ioas.copy.aperture")
@@ -214,10 +216,10 @@ def test_destination_outside_the_aperture(
 @pytest.mark.parametrize("field", ["src_iova", "dst_iova", "length"])
 def test_unaligned_with_a_device(expected, mock_device, ioas, area, field):
     assert mock_device.id
-    given = {"src_iova": area, "length": 0x1000, "dst_iova": PLACE}
+    given = {"src_iova": area, "length": PAGE, "dst_iova": PLACE}
     given[field] += MOCK_PAGE // 2
     with expected:
-        ioas.copy(ioas, area, **(given | {"flags": 7}))
+        ioas.copy(ioas, area, **(given | {"flags": FIXED_RW}))
 
 
 @rule("ioas.copy.readonly")
@@ -225,33 +227,33 @@ def test_unaligned_with_a_device(expected, mock_device, ioas, area, field):
 def test_copy_of_readonly_memory_is_not_writeable(expected, ioas, other_ioas, buffer, flags):
     source = other_ioas.map(buffer, flags=4)
     with expected:
-        ioas.copy(other_ioas, source, 0x1000, flags=flags)
-    ioas.copy(other_ioas, source, 0x1000, flags=4)
+        ioas.copy(other_ioas, source, PAGE, flags=flags)
+    ioas.copy(other_ioas, source, PAGE, flags=4)
 
 
 @rule("ioas.copy.writeonly")
 @pytest.mark.parametrize("flags", [4, 6])
 def test_copy_of_writeonly_memory_may_be_readable(ioas, other_ioas, buffer, flags):
     source = other_ioas.map(buffer, flags=2)
-    ioas.copy(other_ioas, source, 0x1000, flags=flags)
+    ioas.copy(other_ioas, source, PAGE, flags=flags)
 
 
 @rule("ioas.copy.unpinnable")
 def test_with_a_device_memory_must_be_there(expected, mock_device, ioas, other_ioas, unmapped):
     assert mock_device.id
-    source = other_ioas.map(unmapped, 0x1000)
+    source = other_ioas.map(unmapped, PAGE)
     with expected:
-        ioas.copy(other_ioas, source, 0x1000)
+        ioas.copy(other_ioas, source, PAGE)
     assert ioas.unmap_all() == 0
 
 
 @rule("ioas.copy.several_unpinnable")
 def test_of_several_areas_one_cannot_be_pinned(mock_device, ioas, other_ioas, buffer, unmapped):
     assert mock_device.id
-    other_ioas.map(buffer, 0x1000, iova=PLACE)
-    other_ioas.map(unmapped, 0x1000, iova=PLACE + 0x1000)
+    other_ioas.map(buffer, PAGE, iova=PLACE)
+    other_ioas.map(unmapped, PAGE, iova=PLACE + PAGE)
     with raises_errno(EFAULT):
-        ioas.copy(other_ioas, PLACE, 0x2000, iova=PLACE)
+        ioas.copy(other_ioas, PLACE, 2 * PAGE, iova=PLACE)
     assert ioas.unmap_all() == 0
     check_refs(ioas.context, buffer, buffer.size, 0)
 
@@ -260,5 +262,5 @@ def test_of_several_areas_one_cannot_be_pinned(mock_device, ioas, other_ioas, bu
 def test_struct_cannot_be_written(expected, ioas, other_ioas, area, unwritable):
     fields = {"src_ioas_id": ioas, "dst_ioas_id": other_ioas, "src_iova": area}
     with expected:
-        unwritable("IOMMU_IOAS_COPY", flags=6, length=0x2000, **fields)
+        unwritable("IOMMU_IOAS_COPY", flags=6, length=2 * PAGE, **fields)
     assert other_ioas.unmap_all() == 0x2000

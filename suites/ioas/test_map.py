@@ -11,6 +11,7 @@ import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map
+from pytest_iommufd.iommufd.ioas import FIXED_RW
 from pytest_iommufd.iommufd.memory import HUGE_PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_iommufd.iommufd import Buffer
 
+PAGE = 0x1000
 LAST = (1 << 64) - 1
 MOCK_PAGE = 2048
 
@@ -79,7 +81,7 @@ def test_no_ioas(expected, ioas, buffer, no_ioas):
 
 
 @rule("ioas.map.length_zero")
-@pytest.mark.parametrize("iova", [None, 0x1000])
+@pytest.mark.parametrize("iova", [None, PAGE])
 @pytest.mark.parametrize("device", [False, True], ids=["without", "with_device"])
 def test_nothing_to_map(expected, request, ioas, buffer, iova, device):
     if device:
@@ -103,7 +105,7 @@ def test_length_cannot_be_rounded_and_va_wraps(expected, ioas, buffer, length):
 
 
 @rule("ioas.map.va_wraps")
-@pytest.mark.parametrize(("va", "length"), [(LAST, 1), (LAST - 0xFFF, 0x1000), (1 << 63, 1 << 63)])
+@pytest.mark.parametrize(("va", "length"), [(LAST, 1), (LAST - 0xFFF, PAGE), (1 << 63, 1 << 63)])
 def test_memory_wraps(expected, ioas, va, length):
     with expected:
         ioas.map(va, length, iova=0)
@@ -125,7 +127,7 @@ def test_that_it_wraps_is_told_first(expected, ioas, use):
     else:
         ioas.map(0, half, iova=0)
     with expected:
-        ioas.map(0, half + 0x1000, iova=half - 0x1000 + 1)
+        ioas.map(0, half + PAGE, iova=half - PAGE + 1)
 
 
 @rule("ioas.map.iova_to_the_end")
@@ -170,26 +172,26 @@ def test_areas_may_touch(ioas, buffer, page_size):
 
 
 @rule("ioas.map.reserved_iova")
-@pytest.mark.parametrize("first", [0xFFF, 0x1000, 0x1FFF])
+@pytest.mark.parametrize("first", [0xFFF, PAGE, 0x1FFF])
 def test_fixed_iova_meets_reserved_iova(expected, ioas, buffer, first):
-    ioas.add_reserved(0x1000, 0x1000)
+    ioas.add_reserved(PAGE, PAGE)
     with expected:
-        ioas.map(buffer, 0x1000, iova=first)
+        ioas.map(buffer, PAGE, iova=first)
 
 
 @rule("ioas.map.beside_reserved_iova")
 def test_fixed_iova_beside_reserved_iova(ioas, buffer):
-    ioas.add_reserved(0x1000, 0x1000)
-    ioas.map(buffer, 0x1000, iova=0)
-    ioas.map(buffer, 0x1000, iova=0x2000)
+    ioas.add_reserved(PAGE, PAGE)
+    ioas.map(buffer, PAGE, iova=0)
+    ioas.map(buffer, PAGE, iova=2 * PAGE)
 
 
 @rule("ioas.map.reserved_and_occupied")
 def test_fixed_iova_meets_both(expected, ioas, buffer):
-    ioas.map(buffer, 0x1000, iova=0)
-    ioas.add_reserved(0x1000, 0x1000)
+    ioas.map(buffer, PAGE, iova=0)
+    ioas.add_reserved(PAGE, PAGE)
     with expected:
-        ioas.map(buffer, 0x2000, iova=0)
+        ioas.map(buffer, 2 * PAGE, iova=0)
 
 
 @rule("ioas.map.aperture")
@@ -218,7 +220,7 @@ def test_unaligned_with_a_device(expected, mock_device, ioas, buffer, page_size,
     given = {"iova": base, "length": page_size, "user_va": buffer.address}
     given["user_va" if what == "memory" else what] += by
     with expected:
-        ioas.map(buffer, flags=7, **given)
+        ioas.map(buffer, flags=FIXED_RW, **given)
 
 
 @rule("ioas.map.unaligned_automatic")
@@ -242,14 +244,14 @@ def test_alignment_is_the_mock_page(mock_device, ioas, buffer, base):
 @rule("ioas.map.lazy")
 @pytest.mark.parametrize("va", [0, 0xFFFF_8000_0000_0000], ids=hex)
 def test_without_a_device_memory_is_not_touched(ioas, va):
-    ioas.map(va, 0x1000, iova=0x1000)
-    ioas.map(va, 0x1000)
+    ioas.map(va, PAGE, iova=PAGE)
+    ioas.map(va, PAGE)
 
 
 @rule("ioas.map.bytes")
 def test_without_a_device_single_bytes_can_be_mapped(ioas, buffer):
     assert ioas.map(buffer.address + 3, 1, iova=5) == 5
-    assert ioas.map(buffer.address + 3, 77) % 0x1000 == 3
+    assert ioas.map(buffer.address + 3, 77) % PAGE == 3
     assert ioas.unmap(5, 1) == 1
 
 
@@ -258,7 +260,7 @@ def test_without_a_device_single_bytes_can_be_mapped(ioas, buffer):
 def test_with_a_device_memory_must_be_there(expected, mock_device, ioas, base, va):
     assert mock_device.id
     with expected:
-        ioas.map(va, 0x1000, iova=base)
+        ioas.map(va, PAGE, iova=base)
     assert ioas.unmap_all() == 0
 
 
@@ -312,7 +314,7 @@ def test_automatic_iova_has_the_memorys_offset(ioas, buffer, page_size, offset):
 @rule("ioas.map.automatic_alignment")
 @pytest.mark.parametrize("size", [1 << 13, 1 << 21])
 def test_automatic_iova_is_as_aligned_as_the_memory(ioas, aligned, size):
-    ioas.map(aligned, 0x1000)
+    ioas.map(aligned, PAGE)
     assert ioas.map(aligned, size) % size == 0
 
 
@@ -359,7 +361,7 @@ def test_no_room_for_an_automatic_iova(expected, request, ioas, page_size, why):
 
 
 @rule("ioas.map.no_room_at_the_end")
-@pytest.mark.parametrize("length", [0x1000, 0x2000])
+@pytest.mark.parametrize("length", [PAGE, 2 * PAGE])
 def test_automatic_iova_does_not_wrap(expected, ioas, length):
     ioas.add_reserved(6, LAST - 6 - 0x10)
     with expected:
@@ -379,7 +381,7 @@ def test_automatic_iova_is_not_rounded_up_beyond_the_end(expected, ioas, what):
 
 
 @rule("ioas.map.automatic_huge")
-@pytest.mark.parametrize("length", [(1 << 63) - 1, LAST - 0x2000], ids=hex)
+@pytest.mark.parametrize("length", [(1 << 63) - 1, LAST - 2 * PAGE], ids=hex)
 def test_automatic_iova_for_half_of_all(expected, ioas, length):
     with expected:
         ioas.map(0, length)
@@ -415,7 +417,7 @@ def test_iova_is_written_only_on_success(ioas, buffer):
 
 @rule("ioas.map.unwritable")
 def test_struct_cannot_be_written(expected, ioas, buffer, unwritable):
-    fields = {"user_va": buffer, "length": buffer.size, "iova": 0x1000}
+    fields = {"user_va": buffer, "length": buffer.size, "iova": PAGE}
     with expected:
-        unwritable("IOMMU_IOAS_MAP", flags=7, ioas_id=ioas, **fields)
-    assert ioas.unmap(0x1000, buffer.size) == buffer.size
+        unwritable("IOMMU_IOAS_MAP", flags=FIXED_RW, ioas_id=ioas, **fields)
+    assert ioas.unmap(PAGE, buffer.size) == buffer.size

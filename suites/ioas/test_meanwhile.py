@@ -10,6 +10,7 @@ import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd.checks import check_map
+from pytest_iommufd.iommufd.ioas import FIXED_RW
 from pytest_iommufd.iommufd.meanwhile import meanwhile
 from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.uapi import errno_number
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Ioas, MockDevice
     from pytest_iommufd.iommufd.uffd import FaultingPage
 
+PAGE = 0x1000
 LAST = (1 << 64) - 1
 PLACE = 0x4000_0000
 pytestmark = pytest.mark.no_fail_nth("threads make the calls, not the test itself")
@@ -33,7 +35,7 @@ def while_mapping(
 
     def make(*others: Request) -> list[int]:
         fields = {"user_va": faulting_page.address, "length": page_size, "iova": PLACE}
-        request = Request("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": 7} | fields)
+        request = Request("IOMMU_IOAS_MAP", {"ioas_id": ioas, "flags": FIXED_RW} | fields)
         mapped, *errnos = meanwhile(ioas.context, faulting_page, request, *others)
         assert mapped == 0
         check_map(mock_device.hwpt, PLACE, faulting_page.address, page_size)
@@ -45,21 +47,21 @@ def while_mapping(
 
 @rule("ioas.unmap.being_mapped")
 def test_unmap(expected, while_mapping, ioas):
-    ranges = ({"iova": PLACE, "length": 0x1000}, {"iova": 0, "length": LAST})
+    ranges = ({"iova": PLACE, "length": PAGE}, {"iova": 0, "length": LAST})
     requests = [Request("IOMMU_IOAS_UNMAP", {"ioas_id": ioas} | part) for part in ranges]
     assert while_mapping(*requests) == [errno_number(expected.result)] * 2
 
 
 @rule("ioas.map.being_mapped")
 def test_map(expected, while_mapping, ioas):
-    fields = {"ioas_id": ioas, "flags": 7, "length": 0x1000, "iova": PLACE}
+    fields = {"ioas_id": ioas, "flags": FIXED_RW, "length": PAGE, "iova": PLACE}
     assert while_mapping(Request("IOMMU_IOAS_MAP", fields)) == [errno_number(expected.result)]
 
 
 @rule("ioas.copy.being_mapped")
 def test_copy(expected, while_mapping, ioas, other_ioas):
     fields: dict[str, Any] = {"src_ioas_id": ioas, "dst_ioas_id": other_ioas, "flags": 6}
-    fields |= {"src_iova": PLACE, "length": 0x1000}
+    fields |= {"src_iova": PLACE, "length": PAGE}
     assert while_mapping(Request("IOMMU_IOAS_COPY", fields)) == [errno_number(expected.result)]
 
 

@@ -15,12 +15,14 @@ import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd import Request
+from pytest_iommufd.iommufd.ioas import FIXED_RW
 from pytest_iommufd.rules.catalogue import FILE, Catalogue
 from pytest_iommufd.uapi import errno_number
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Buffer, Context, Ioas
 
+PAGE = 0x1000
 CATALOGUE = Catalogue.load(Path(__file__).with_name(FILE))
 LAST = (1 << 64) - 1
 PLACE = 0x4000_0000
@@ -29,18 +31,19 @@ UNKNOWN = 9999
 TAIL = {"tail": b"\1"}
 
 # Numbers, or names of fixtures. `right` is the call that succeeds, `rungs` what is wrong.
+MAP = {"ioas_id": "ioas", "flags": FIXED_RW, "length": PAGE, "iova": PLACE}
 RIGHT: dict[str, dict[str, Any]] = {
-    "map": {"ioas_id": "ioas", "flags": 7, "user_va": "buffer", "length": 0x1000, "iova": PLACE},
-    "map_file": {"ioas_id": "ioas", "flags": 7, "fd": "memfd", "length": 0x1000, "iova": PLACE},
+    "map": MAP | {"user_va": "buffer"},
+    "map_file": MAP | {"fd": "memfd"},
     "copy": {
         "dst_ioas_id": "ioas",
         "src_ioas_id": "other_ioas",
-        "flags": 7,
+        "flags": FIXED_RW,
         "src_iova": PLACE,
-        "length": 0x1000,
+        "length": PAGE,
         "dst_iova": PLACE,
     },
-    "unmap": {"ioas_id": "ioas", "iova": OCCUPIED, "length": 0x1000},
+    "unmap": {"ioas_id": "ioas", "iova": OCCUPIED, "length": PAGE},
     "allow_iovas": {"ioas_id": "ioas"},
     "iova_ranges": {"ioas_id": "ioas", "num_iovas": 0},
 }
@@ -131,14 +134,14 @@ def readonly_area(other_ioas: Ioas, buffer: Buffer) -> int:
 @pytest.fixture
 def unpinnable_area(other_ioas: Ioas, unmapped: int) -> int:
     """The IOVA of an area of the other IOAS whose memory is not there."""
-    return other_ioas.map(unmapped, 0x1000)
+    return other_ioas.map(unmapped, PAGE)
 
 
 @pytest.mark.usefixtures("mock_device")
 @pytest.mark.parametrize(("ioctl", "rung"), ALL)
 def test_order(expected, request, iommufd, ioas, other_ioas, buffer, ioctl, rung):
-    ioas.map(buffer, 0x1000, iova=OCCUPIED)
-    other_ioas.map(buffer, 0x1000, iova=PLACE)
+    ioas.map(buffer, PAGE, iova=OCCUPIED)
+    other_ioas.map(buffer, PAGE, iova=PLACE)
     name, wrong = f"ioas.order.{ioctl}", WRONG[ioctl]
 
     def wrong_in(*rungs: str) -> Request:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd import rule
+from pytest_iommufd.iommufd import Ioas
 from pytest_iommufd.iommufd.accounting import as_seen_by, counted, limit_memlock
 from pytest_iommufd.iommufd.checks import check_refs
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Buffer, Context, Ioas
+    from pytest_iommufd.iommufd import Buffer, Context
     from pytest_iommufd.machine import Process
 
 PLACE = 0x4000_0000
@@ -236,10 +237,8 @@ def test_processes_of_a_user_count_together_or_apart(space, buffers, process, mo
 
 def child_maps(ioas: Ioas, child: Process, memory: Buffer, pages: int) -> int:
     """Have a fork map pages; returns the errno."""
-    context = as_seen_by(ioas.context, child)
-    length = pages * PAGE
     try:
-        context.ioctl("IOMMU_IOAS_MAP", ioas_id=ioas, flags=6, user_va=memory, length=length)
+        Ioas(as_seen_by(ioas.context, child), ioas.id).map(memory, pages * PAGE)
     except OSError as error:
         return error.errno or 0
     return 0
@@ -249,10 +248,8 @@ def child_maps(ioas: Ioas, child: Process, memory: Buffer, pages: int) -> int:
 def test_limit_is_of_who_mapped(expected, lazy, buffer, process, iommufd):
     child = process.fork()
     limit_memlock(child, 4)
-    context = as_seen_by(iommufd, child)
-    context.ioctl(
-        "IOMMU_IOAS_MAP", ioas_id=lazy, flags=7, user_va=buffer, length=5 * PAGE, iova=PLACE
-    )
+    theirs = Ioas(as_seen_by(iommufd, child), lazy.id)
+    theirs.map(buffer, 5 * PAGE, iova=PLACE)
     with expected:
         iommufd.mock_device(lazy)
     limit_memlock(child, 5)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.iommufd import Ioas
 from pytest_iommufd.iommufd.accounting import as_seen_by
 from pytest_iommufd.iommufd.checks import check_map, check_refs
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Context, Ioas
+    from pytest_iommufd.iommufd import Context
     from pytest_iommufd.machine import Process
 
 PLACE = 0x4000_0000
@@ -33,9 +34,7 @@ def childs_memory(iommufd: Context, child: Process, ioas: Ioas) -> int:
     """The child's own memory, which it has mapped into the IOAS, at the same address."""
     own = child.checked("mmap", 0, SIZE, 3, PRIVATE | ANONYMOUS, -1, 0)
     child.write(own, b"child" * 100)
-    as_seen_by(iommufd, child).ioctl(
-        "IOMMU_IOAS_MAP", ioas_id=ioas, flags=7, user_va=own, length=SIZE, iova=PLACE
-    )
+    Ioas(as_seen_by(iommufd, child), ioas.id).map(own, SIZE, iova=PLACE)
     return own
 
 
