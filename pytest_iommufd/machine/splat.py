@@ -26,6 +26,11 @@ _TITLES = (
     r"iommufd: Time out waiting for iommufd object",  # main.c: an object that leaks
 )
 _SPLAT = re.compile("|".join(_TITLES))
+# Those that a kernel also prints after it stood still, and how many seconds they say.
+_STALL = re.compile(
+    r"blocked for more than (\d+) s|stuck for (\d+)s|INFO: rcu_\w+ (?:self-)?detected"
+)
+_RCU_SECONDS = 21.0  # CONFIG_RCU_CPU_STALL_TIMEOUT
 _START = re.compile(r"------------\[ cut here \]------------")
 _END = re.compile(r"---\[ end trace ")
 # lines of a report that has no end mark
@@ -43,6 +48,12 @@ class Splat:
 
     title: str
     text: str
+
+    @property
+    def stall(self) -> float:
+        """After how many seconds without progress a kernel says this; 0 for what is no stall."""
+        found = _STALL.search(self.title)
+        return float(found[1] or found[2] or _RCU_SECONDS) if found else 0.0
 
 
 def find_splats(lines: list[str]) -> list[Splat]:
