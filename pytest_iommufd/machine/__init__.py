@@ -12,6 +12,7 @@ from pytest_iommufd.machine.verdict import (
     KernelSplat,
     MachineLost,
     ProcessDied,
+    StoodStill,
     StreamLost,
     Verdict,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Process",
     "ProcessDied",
     "ProcessEnd",
+    "StoodStill",
     "StreamLost",
     "Verdict",
 ]

@@ -17,6 +17,7 @@ from pytest_iommufd.machine.verdict import (
     GuestExited,
     KernelPanicked,
     MachineLost,
+    StoodStill,
     StreamLost,
     Verdict,
 )
@@ -29,6 +30,8 @@ CONSOLE_TAIL_LINES = 60
 _LAST_WORDS_LINES = 400
 # How long each look at a machine with a hung call may take.
 _EXAMINE_SECONDS = 3.0
+# Of its deadline, what a call must have had to be told as one that hangs.
+_FAIR_SHARE = 0.25
 _BLOCKED_TASKS = b"w"  # to /proc/sysrq-trigger
 _AGENT_FAILED = re.compile(r"^pytest-iommufd agent failed: (?P<why>.*)", re.MULTILINE)
 
@@ -46,6 +49,9 @@ class Patient(Protocol):
 
     def backtrace(self) -> None:
         """Have its kernel say on the console where it is."""
+
+    def still(self, since: float) -> tuple[float, str]:
+        """Return how many seconds it could not run, and why; see Pulse."""
 
     def stop(self) -> None:
         """End it."""
@@ -71,8 +77,11 @@ def lost(patient: Patient, what: str, during: object) -> MachineLost:
 
 def hung(
     patient: Patient, session: Session, request: Frame, seconds: float, during: object
-) -> CallHung:
+) -> CallHung | StoodStill:
     """Find out what hangs, get rid of it, and say so."""
+    still, why = patient.still(time.monotonic() - seconds)
+    if seconds - still < seconds * _FAIR_SHARE:
+        return stood_still(patient, f"for {still:.1f} of {seconds:g} s: {why}", during)
     what = f"no answer within {seconds:g} s"
     if request.type in (FrameType.RUN, FrameType.PARALLEL, FrameType.FORK):
         what = f"a call did not return within {seconds:g} s"
@@ -97,6 +106,13 @@ def agent_failure(console: str) -> str:
     """Say why the agent gave up, "" when it did not; a panic that follows is its doing."""
     found = _AGENT_FAILED.search(console)
     return f"the agent failed, not the kernel: {found['why'].strip()}" if found else ""
+
+
+def stood_still(patient: Patient, what: str, during: object = "") -> StoodStill:
+    """Say how long a machine stood still, and why, and stop it."""
+    console = patient.console()
+    patient.stop()
+    return StoodStill(f"the machine stood still {what}", console=console, during=during)
 
 
 def panic_in(console: str) -> str:

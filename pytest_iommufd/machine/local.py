@@ -46,6 +46,11 @@ class LocalMachine(Machine):
         return "none"
 
     @property
+    def pid(self) -> int:
+        """The agent's process id, 0 when it does not run."""
+        return self._child.pid if self._child else 0
+
+    @property
     def _launched(self) -> bool:
         return self._child is not None
 

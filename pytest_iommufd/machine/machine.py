@@ -11,12 +11,19 @@ from pytest_iommufd.agent.protocol import Frame, FrameType, Hello
 from pytest_iommufd.machine import autopsy
 from pytest_iommufd.machine.autopsy import CONSOLE_TAIL_LINES
 from pytest_iommufd.machine.process import Process
+from pytest_iommufd.machine.pulse import Pulse
 from pytest_iommufd.machine.session import Observer, Session
 from pytest_iommufd.machine.stream import DeadlinePassedError, Stream, StreamEndedError
 from pytest_iommufd.machine.verdict import BootFailed, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pytest_iommufd.machine.splat import Splat
+
+
+class _BootError(Exception):
+    """A boot failed, and may not the next time."""
 
 
 class Machine(abc.ABC):
@@ -33,6 +40,9 @@ class Machine(abc.ABC):
         log: the lines of its kernel's log, of all its boots.
         boots: how often it came to serve.
         observers: see all that its processes do.
+        splats: what its kernel has reported since settle() has seen to it.
+        remarks: what happened to it and is no test's; whoever tells it takes it away.
+        restarts: whether a start gives another kernel, as good as new.
         pci_devices: addresses of devices that tests may take through vfio-pci.
         binds: whether they may be bound to vfio-pci for that; else they must be.
         iommu: what they are behind, for people.
@@ -41,6 +51,7 @@ class Machine(abc.ABC):
     iommu = "this machine's IOMMU"
     pci_devices: tuple[str, ...] = ()
     binds = False
+    restarts = False
 
     def __init__(self, *, boot_seconds: float, call_seconds: float) -> None:
         self.boot_seconds = boot_seconds
@@ -48,7 +59,10 @@ class Machine(abc.ABC):
         self.log: list[str] = []
         self.boots = 0
         self.observers: list[Observer] = []
+        self.splats: list[Splat] = []
+        self.remarks: list[str] = []
         self._session: Session | None = None
+        self._pulse: Pulse | None = None
         self._seen = 0
         self._failed: BootFailed | None = None
         self._checks: list[Callable[[Hello], None]] = []
@@ -71,6 +85,11 @@ class Machine(abc.ABC):
     @abc.abstractmethod
     def _launched(self) -> bool:
         """Whether it has been started and not destroyed."""
+
+    @property
+    @abc.abstractmethod
+    def pid(self) -> int:
+        """The process on this machine that runs it, 0 for none."""
 
     @abc.abstractmethod
     def console(self, lines: int = CONSOLE_TAIL_LINES) -> str:
@@ -100,6 +119,7 @@ class Machine(abc.ABC):
             raise self._failed
         if not self._launched:
             self._launch()
+            self._pulse = Pulse(self.pid)
 
     @property
     def running(self) -> bool:
@@ -115,23 +135,37 @@ class Machine(abc.ABC):
         return self._serving().hello
 
     def _serving(self) -> Session:
-        if self._session:
-            return self._session
+        if not self._session:
+            try:
+                self._session = self._boot()
+            except _BootError as error:
+                self.remarks.append(f"a boot failed and was tried again: {error}")
+                try:
+                    self._session = self._boot()
+                except _BootError as error:
+                    self.remarks.pop()
+                    raise self._boot_failed(f"{error}, twice") from None
+            self.boots += 1
+            self._seen = self.sync_log()  # what it prints while it boots is no test's
+        return self._session
+
+    def _boot(self) -> Session:
         self.start()
         try:
-            self._session = self._greeted(time.monotonic() + self.boot_seconds)
+            return self._greeted(time.monotonic() + self.boot_seconds)
         except DeadlinePassedError:
-            raise self._boot_failed(
-                f"the machine did not serve within {self.boot_seconds:g} s"
-            ) from None
+            what = f"the machine did not serve within {self.boot_seconds:g} s"
         except StreamEndedError as error:
-            why = self.exit_status() or str(error)
-            raise self._boot_failed(f"the machine did not come to serve: {why}") from None
+            what = f"the machine did not come to serve: {self.exit_status() or error}"
         except Exception as error:
+            # what it says of itself will be the same next time
             raise self._boot_failed(str(error)) from error
-        self.boots += 1
-        self._seen = self.sync_log()  # what it prints while it boots is no test's
-        return self._session
+        console = self.console()
+        self.stop()
+        panic = autopsy.panic_in(console)
+        if panic:
+            what = f"the kernel panicked while it booted: {panic}"
+        raise _BootError(autopsy.agent_failure(console) or what)
 
     def _greeted(self, deadline: float) -> Session:
         stream = self._connect(deadline)
@@ -149,13 +183,8 @@ class Machine(abc.ABC):
         return Session(stream, hello, self)
 
     def _boot_failed(self, what: str) -> BootFailed:
-        console = self.console()
-        panic = autopsy.panic_in(console)
-        if panic:
-            what = f"the kernel panicked while it booted: {panic}"
-        what = autopsy.agent_failure(console) or what
         self.stop()
-        self._failed = BootFailed(what, console=console)
+        self._failed = BootFailed(what, console=self.console())
         return self._failed
 
     def stop(self) -> None:
@@ -163,7 +192,14 @@ class Machine(abc.ABC):
         if self._session:
             self._session.close()
         self._session = None
+        if self._pulse:
+            self._pulse.close()
+        self._pulse = None
         self._destroy()
+
+    def still(self, since: float) -> tuple[float, str]:
+        """Return how many seconds it could not run, and why; see Pulse."""
+        return self._pulse.still(since) if self._pulse else (0.0, "")
 
     def lost(self, what: str, during: object) -> Verdict:
         """Say why the agent's stream ended, and clear up; for the session."""

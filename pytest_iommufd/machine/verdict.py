@@ -36,7 +36,11 @@ class MachineLost(Verdict):
 
 
 class BootFailed(MachineLost):
-    """The machine never came to serve. It is not tried again in this run."""
+    """The machine did not come to serve, twice. It is not tried again in this run."""
+
+
+class StoodStill(MachineLost):
+    """The machine could not run for so long that nothing is known of the kernel."""
 
 
 class KernelPanicked(MachineLost):

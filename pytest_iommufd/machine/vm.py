@@ -49,6 +49,8 @@ class VirtualMachine(Machine):
         boot_seconds, call_seconds: see Machine.
     """
 
+    restarts = True
+
     def __init__(
         self,
         image: Path,

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 _CONCERNS = (
     "kernels",
     "results",
+    "remarks",
     "failures",
     "together",
     "splats",
     "fail_nth",
+    "again",
     "coverage",
     "reproducers",
 )

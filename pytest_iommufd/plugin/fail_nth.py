@@ -65,21 +65,14 @@ class _Chain:
         return list(self.item.listchain()[:-1])
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+def run(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
     """Run a test as usual, then with failures."""
-    if not _is_wanted(item):
-        return None
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = _run(item)
     if all(report.passed for report in reports) and _must_succeed(item):
         reports = _run_with_failures(item, reports)
     # what this test shares with others ends if it was the last
     item.session._setupstate.teardown_exact(nextitem)  # noqa: SLF001 - pytest's own protocol
-    for report in reports:
-        item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
+    return reports
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -100,7 +93,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         machine.observers.remove(injection)
 
 
-def _is_wanted(item: pytest.Item) -> bool:
+def is_wanted(item: pytest.Item) -> bool:
     """Tell whether failures are for a test; other people's may be marked with that word."""
     if not spec_of(item):
         return False
@@ -115,8 +108,7 @@ def _must_succeed(item: pytest.Item) -> bool:
 
 
 def _run(item: pytest.Item) -> list[pytest.TestReport]:
-    if not getattr(item, "_request", True):
-        item._initrequest()  # type: ignore[attr-defined]  # noqa: SLF001 - as pytest does it
+    item._initrequest()  # type: ignore[attr-defined]  # noqa: SLF001 - as pytest does it
     return runtestprotocol(item, nextitem=_Chain(item), log=False)  # type: ignore[arg-type]
 
 
@@ -127,7 +119,6 @@ def _run_with_failures(item: pytest.Item, good: list[pytest.TestReport]) -> list
         for nth in range(1, MOST_POINTS):
             injection = Injection(at, nth)
             item.stash[_INJECTION] = injection
-            item._initrequest()  # type: ignore[attr-defined]  # noqa: SLF001
             reports = _run(item)
             del item.stash[_INJECTION]
             if not all(report.passed for report in reports):

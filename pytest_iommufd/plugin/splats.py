@@ -4,16 +4,24 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from pytest_iommufd.machine import KernelSplat, Machine, MachineLost
-from pytest_iommufd.machine.splat import find_splats
+from pytest_iommufd.machine.aftermath import settle
+from pytest_iommufd.machine.autopsy import stood_still
+from pytest_iommufd.machine.splat import Splat, find_splats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from types import TracebackType
+
+# Of the time that a kernel says it made no progress, what it must have stood still.
+_STILL = 0.25
+# A kernel complains some time after it was to, and is heard some time after that.
+_SLACK = 5.0
 
 
 class SplatWatch:
@@ -48,6 +56,7 @@ class SplatWatch:
         return cls(machine, tuple(str(each.args[0]) for each in markers), must_come=must_come)
 
     def __enter__(self) -> Self:
+        self._began = time.monotonic()
         return self
 
     def __exit__(
@@ -64,12 +73,14 @@ class SplatWatch:
         if isinstance(error, MachineLost | KeyboardInterrupt):
             return
         splats = find_splats(printed)
+        machine.splats += splats
         unexpected = [
             splat
             for splat in splats
             if not any(re.search(pattern, splat.title) for pattern in self._expected)
         ]
         if unexpected:
+            self._excuse_stalls(machine, unexpected, error)
             count = f"{len(unexpected)} unexpected splats" if len(unexpected) > 1 else "a splat"
             raise KernelSplat(
                 f"{count} in the kernel log: {unexpected[0].title}",
@@ -82,6 +93,28 @@ class SplatWatch:
                         f"the kernel log has no splat whose title matches {pattern!r}",
                         pytrace=False,
                     )
+
+    def settle(self) -> None:
+        """Have the machine report again what it has reported, once the test has ended."""
+        machine = self._machine()
+        if machine:
+            splats, machine.splats = machine.splats, []
+            settle(machine, splats)
+
+    def _excuse_stalls(
+        self, machine: Machine, splats: list[Splat], error: BaseException | None
+    ) -> None:
+        """Find out whether a kernel that complains of nothing but stalls could run at all.
+
+        Raises:
+            StoodStill: it could not, for a quarter of the time that it says, or more.
+        """
+        longest = max(splat.stall for splat in splats)
+        since = min(self._began, time.monotonic() - longest) - _SLACK
+        still, why = machine.still(since)
+        if all(splat.stall for splat in splats) and still > longest * _STILL:
+            what = f"for {still:.1f} s: {why} ({splats[0].title})"
+            raise stood_still(machine, what) from error
 
 
 @pytest.hookimpl(wrapper=True)
@@ -100,6 +133,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Likewise."""
-    with SplatWatch.of(item, must_come=False):
-        return (yield)
+    """Likewise; then the machine is got ready for the next test."""
+    watch = SplatWatch.of(item, must_come=False)
+    try:
+        with watch:
+            return (yield)
+    finally:
+        watch.settle()

@@ -35,6 +35,7 @@ def judge(
     error: pytest.ExceptionInfo[BaseException] | None,
     kernel: str,
     spec: str,
+    untested: str = "",
 ) -> None:
     """Give a report the outcome that its rule demands, and the rule's result.
 
@@ -44,7 +45,19 @@ def judge(
         error: what that phase ended with.
         kernel: the kernel's name.
         spec: as it was asked for.
+        untested: why the test says nothing of the rule, "" when it does.
     """
+    if untested:
+        nothing = Result(
+            kernel,
+            rule_of(item),
+            spec=spec,
+            reason=untested,
+            nodeid=item.nodeid,
+            path=str(item.path),
+        )
+        report.user_properties.append((_PROPERTY, nothing.packed()))
+        return
     expectation = item.stash.get(EXPECTATION, None)
     if _fail_idle(report, expectation) or (error and error.errisinstance(RuleError)):
         return

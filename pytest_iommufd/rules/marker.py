@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 MARKER = "iommufd_rule"
 ABSENT = "absent: "
+NOT_RUN = "not run: "
 SLUG = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 # Stands for one part of the names of many rules in a catalogue.
 ANY = "*"

@@ -43,9 +43,9 @@ def test_a_boot_deadline_is_kept(new_vm: Maker, gone: Callable[..., bool]) -> No
     assert folder
     assert folder.stat().st_mode & 0o777 == 0o700
     began = time.monotonic()
-    with pytest.raises(BootFailed, match=r"did not serve within 0\.3 s") as first:
+    with pytest.raises(BootFailed, match=r"did not serve within 0\.3 s, twice") as first:
         vm.process()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3
     assert gone(qemu)
     assert not folder.exists()
     # it is not tried again: the same failure, at once
@@ -59,8 +59,8 @@ def test_a_boot_deadline_is_kept(new_vm: Maker, gone: Callable[..., bool]) -> No
 def test_an_init_that_never_answers_is_told_with_the_console(
     new_vm: Maker, init: Callable[[str], Path]
 ) -> None:
-    vm = new_vm(agent=init("for (;;) pause();"), boot_seconds=4)
-    with pytest.raises(BootFailed, match="did not serve within 4 s") as caught:
+    vm = new_vm(agent=init("for (;;) pause();"), boot_seconds=8)
+    with pytest.raises(BootFailed, match="did not serve within 8 s") as caught:
         vm.wait()
     assert "Run /init as init process" in caught.value.console
 
