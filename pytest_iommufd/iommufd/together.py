@@ -5,19 +5,27 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_iommufd.agent.protocol import Program, Ref
 from pytest_iommufd.given import Given, given_in
 from pytest_iommufd.machine.process import AT_FDCWD
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd.file import IoctlFile
     from pytest_iommufd.iommufd.request import Call
     from pytest_iommufd.machine import Process
 
 ID_SIZE = 4
 """Bytes of an object's id, in each struct that has one."""
+
+
+class File(Protocol):
+    """A file that is opened when its calls are sent."""
+
+    fd: int
+
+    def put(self, content: bytes, program: Program | None = None) -> int:
+        """Have bytes written where nothing else comes."""
 
 
 class Together:
@@ -40,7 +48,7 @@ class Together:
         self.collecting = False
         self._process = process
         self._calls: list[Call] = []
-        self._files: list[tuple[IoctlFile, str, Ref]] = []
+        self._files: list[tuple[File, str, Ref]] = []
 
     def __enter__(self) -> None:
         self.collecting = not self._process.session.observers
@@ -51,7 +59,7 @@ class Together:
     def __str__(self) -> str:
         return "; ".join([*(f"open({path})" for _, path, _ in self._files), *map(str, self._calls)])
 
-    def open(self, file: IoctlFile, path: str) -> Ref:
+    def open(self, file: File, path: str) -> Ref:
         """Have a file opened for reading and writing, and return what stands for its descriptor."""
         name = file.put(path.encode() + b"\0", self.program)
         flags = os.O_RDWR | os.O_CLOEXEC
