@@ -17,7 +17,7 @@ from pytest_iommufd.host.files import write_whole
 from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.iommufd.leaks import LeakError
 from pytest_iommufd.lab import LAB
-from pytest_iommufd.machine import KernelSplat, Verdict
+from pytest_iommufd.machine import BootFailed, KernelSplat, StoodStill, Verdict
 from pytest_iommufd.plugin.kernels import spec_of
 from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL, TEARDOWN, Trace
@@ -112,7 +112,7 @@ def pytest_runtest_makereport(
     if trace is None:
         return report
     error = call.excinfo.value if call.excinfo else None
-    if isinstance(error, pytest.skip.Exception | Problem):
+    if isinstance(error, pytest.skip.Exception | Problem | BootFailed | StoodStill):
         return report
     everything = item.config.option.iommufd_reproducer_of == "all"
     if error is None and not (everything and call.when == CALL):

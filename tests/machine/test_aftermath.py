@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is done after a splat depends on what it says, and on whose kernel it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd.machine.aftermath import settle
+from pytest_iommufd.machine.local import LocalMachine
+from pytest_iommufd.machine.splat import Splat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_iommufd.machine.vm import VirtualMachine
+
+
+@pytest.mark.parametrize(
+    ("title", "boots_again"),
+    [
+        ("BUG: KASAN: slab-use-after-free in iommufd_hwpt_alloc+0x31a/0x5a0", True),
+        ("refcount_t: underflow; use-after-free.", True),
+        ("list_del corruption. prev->next should be ffff8880", True),
+        ("WARNING: possible circular locking dependency detected", True),
+        ("WARNING: CPU: 1 PID: 87 at drivers/iommu/iommufd/device.c:1012 f+0x4b/0x60", False),
+        ("iommufd: Time out waiting for iommufd object to become free", False),
+    ],
+)
+def test_a_guest_is_booted_again_after_what_makes_it_unreliable(
+    vm: VirtualMachine, title: str, *, boots_again: bool
+) -> None:
+    vm.process().end()
+    settle(vm, [Splat(title, title)])
+    assert vm.running is not boots_again
+    assert [title in remark for remark in vm.remarks] == [True] * boots_again
+    vm.remarks.clear()
+
+
+def test_this_machine_is_not_booted_again_and_that_is_said(agent_program: Path) -> None:
+    machine = LocalMachine(agent_program)
+    process = machine.process()
+    settle(machine, [Splat("BUG: KASAN: use-after-free in f", "")])
+    assert process.alive
+    (remark,) = machine.remarks
+    assert remark.startswith("this machine should be booted again, and is not: memory may be")
+    machine.stop()
