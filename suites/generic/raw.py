@@ -91,7 +91,9 @@ class Raw:
             IoctlError: it failed.
         """
         __tracebackhide__ = True
-        return self.context.send(Request(self.ioctl.name, at=at, content=content)).after
+        (made,) = self.calls([content], at=at)
+        made.check()
+        return made.after
 
     def call_read_only(self, content: bytes) -> None:
         """Make the call with bytes in memory that cannot be written."""
