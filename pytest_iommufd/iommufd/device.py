@@ -44,6 +44,7 @@ class MockDevice(IommufdObject):
         __tracebackhide__ = True
         given = {"pasid": pasid, "pt_id": pt}
         made = self.context.test("pasid_attach", self.selftest, pasid_attach=given)
+        self.context.pasids.add((self.selftest.id, pasid))
         return made.pasid_attach.pt_id  # type: ignore[no-any-return]
 
     def pasid_replace(self, pasid: int, pt: SupportsIndex) -> int:
@@ -57,6 +58,7 @@ class MockDevice(IommufdObject):
         """PASID_DETACH one of its PASIDs; 0 stands for the device without PASIDs."""
         __tracebackhide__ = True
         self.context.test("pasid_detach", self.selftest, pasid_detach={"pasid": pasid})
+        self.context.pasids.discard((self.selftest.id, pasid))
 
     def pasid_check_hwpt(self, pasid: int, hwpt: SupportsIndex = 0) -> None:
         """PASID_CHECK_HWPT: EINVAL unless the PASID is attached to this HWPT, or for 0 to none."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.iommufd.request import Call
@@ -22,16 +22,21 @@ class Injection:
     It counts what is sent by itself, not what somebody adds to a program.
 
     Attributes:
-        at: which ioctl, from 0.
+        at: which ioctl, from 0; none for -1.
         nth: which point in it, from 1.
-        seen: ioctls made so far.
-        call: the ioctl, once it is made.
+        usual: what each ioctl gives without a failure, errnos; another one is the failure's.
+        made: the ioctls made so far.
     """
 
     at: int
     nth: int
-    seen: int = 0
-    call: Call | None = None
+    usual: Sequence[int] = ()
+    made: list[Call] = field(default_factory=list)
+
+    @property
+    def call(self) -> Call | None:
+        """The ioctl, once it is made."""
+        return self.made[self.at] if 0 <= self.at < len(self.made) else None
 
     @property
     def fired(self) -> bool:
@@ -45,10 +50,11 @@ class Injection:
             if not isinstance(call, Call) or not call.alone or op.fail_nth:
                 continue
             if call.ioctl.startswith("IOMMU_"):
-                if self.seen == self.at:
-                    call.may_fail, self.call = True, call
+                self.made.append(call)
+                if self.call is call:
+                    call.may_fail = True
+                    call.usual = self.usual[self.at] if self.at < len(self.usual) else 0
                     programs[0].fail(index, self.nth)
-                self.seen += 1
         return []
 
     def forks(self, process: Process, child: Process) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import WORKER_FDS, Program
 from pytest_iommufd.iommufd.object import DEVICE
+from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.iommufd.together import Together
 from pytest_iommufd.machine.process import AT_FDCWD, entry_names
 from pytest_iommufd.uapi import errno_name
@@ -60,6 +61,7 @@ class Ledger:
         """
         self.process.unsent = None  # a test that ended before it began needs nothing more
         program = Program()
+        self._detach_pasids(program)
         # all that the test has opened: a fault queue's file keeps its context, too
         program.syscall("close_range", _FIRST_FD, WORKER_FDS - 1, 0)
         for context in self.contexts:
@@ -79,6 +81,14 @@ class Ledger:
             left.append(f"{more} mock devices are left in {MOCK_DEVICES}")
         if left:
             raise LeakError("; ".join(left))
+
+    def _detach_pasids(self, program: Program) -> None:
+        """The kernel warns of mock devices that go with a PASID attached, and leaks them."""
+        for context in self.contexts:
+            for device, pasid in context.pasids:
+                op = self.uapi.IOMMU_TEST_OP_PASID_DETACH
+                fields = {"op": op, "id": device, "pasid_detach": {"pasid": pasid}}
+                context.add(program, Request("IOMMU_TEST_CMD", fields))
 
     def _count_references(self, program: Program) -> dict[Buffer, Ref]:
         arena = self.process.arena

@@ -16,7 +16,15 @@ DEVICE = "/dev/iommu"
 
 
 class DevIommu(IoctlFile):
-    """An open /dev/iommu as its objects need it; a Context is one that makes objects."""
+    """An open /dev/iommu as its objects need it; a Context is one that makes objects.
+
+    Attributes:
+        pasids: the PASIDs that are attached, each with the mock device's object id.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.pasids: set[tuple[int, int]] = set()
 
     def destroy(self, target: SupportsIndex, **fields: Any) -> None:
         """IOMMU_DESTROY an object."""

@@ -89,6 +89,7 @@ class Call:
         after: the bytes at `at` once it has returned.
         alone: whether it is sent by itself, and its failure raised.
         may_fail: whether an observer has made a point in it fail.
+        usual: the errno that it gives without that, 0 for success.
     """
 
     request: Request
@@ -102,6 +103,7 @@ class Call:
     after: bytes = b""
     alone: bool = False
     may_fail: bool = False
+    usual: int = 0
 
     def __str__(self) -> str:
         shown = f"{self.argument:#x}" if isinstance(self.argument, int) else repr(self.argument)
@@ -147,4 +149,5 @@ class Call:
         if self.errno:
             struct = self.argument if isinstance(self.argument, Struct) else None
             error = IoctlError(self.errno, self.ioctl, struct, self.after)
-            raise InjectedFailure(error) if self.injected else error
+            raised = self.injected and self.errno != self.usual
+            raise InjectedFailure(error) if raised else error

@@ -50,6 +50,7 @@ _SITES = {
 # of a mock device that it cannot make.
 _RENAMED = {
     ("IOMMU_HWPT_ALLOC", errno.ENOENT): errno.EINVAL,
+    ("IOMMU_TEST_CMD", errno.ENOENT): errno.EINVAL,
     ("IOMMU_TEST_CMD", errno.ENOMEM): errno.EINVAL,
 }
 _INJECTION = pytest.StashKey[Injection]()
@@ -67,9 +68,11 @@ class _Chain:
 
 def run(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
     """Run a test as usual, then with failures."""
-    reports = _run(item)
+    undisturbed = Injection(-1, 0)
+    reports = _run(item, undisturbed)
     if all(report.passed for report in reports) and _must_succeed(item):
-        reports = _run_with_failures(item, reports)
+        usual = [call.errno for call in undisturbed.made]
+        reports = _run_with_failures(item, reports, usual)
     # what this test shares with others ends if it was the last
     item.session._setupstate.teardown_exact(nextitem)  # noqa: SLF001 - pytest's own protocol
     return reports
@@ -107,20 +110,24 @@ def _must_succeed(item: pytest.Item) -> bool:
     return expectation is None or expectation.ok
 
 
-def _run(item: pytest.Item) -> list[pytest.TestReport]:
+def _run(item: pytest.Item, injection: Injection) -> list[pytest.TestReport]:
     item._initrequest()  # type: ignore[attr-defined]  # noqa: SLF001 - as pytest does it
-    return runtestprotocol(item, nextitem=_Chain(item), log=False)  # type: ignore[arg-type]
+    item.stash[_INJECTION] = injection
+    try:
+        return runtestprotocol(item, nextitem=_Chain(item), log=False)  # type: ignore[arg-type]
+    finally:
+        del item.stash[_INJECTION]
 
 
-def _run_with_failures(item: pytest.Item, good: list[pytest.TestReport]) -> list[pytest.TestReport]:
+def _run_with_failures(
+    item: pytest.Item, good: list[pytest.TestReport], usual: list[int]
+) -> list[pytest.TestReport]:
     points = 0
     at = 0
     while True:
         for nth in range(1, MOST_POINTS):
-            injection = Injection(at, nth)
-            item.stash[_INJECTION] = injection
-            reports = _run(item)
-            del item.stash[_INJECTION]
+            injection = Injection(at, nth, usual)
+            reports = _run(item, injection)
             if not all(report.passed for report in reports):
                 for report in reports:
                     if report.failed:
@@ -129,7 +136,7 @@ def _run_with_failures(item: pytest.Item, good: list[pytest.TestReport]) -> list
             if not injection.fired:
                 break
             points += 1
-        if injection.seen <= at:
+        if injection.call is None:
             break
         at += 1
     for report in good:

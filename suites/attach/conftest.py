@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pytest_iommufd.iommufd import Buffer, Context, Hwpt, HwptData, Ioas, MockDevice
     from pytest_iommufd.uapi import Uapi
@@ -101,17 +101,6 @@ def nested_pasid_hwpt(
 
 
 @pytest.fixture
-def pasids(pasid_hwpt: Hwpt, mock_devices: Callable[..., MockDevice]) -> Iterator[MockDevice]:
-    """A device with PASIDs, attached to a HWPT for such; what the test attached is detached."""
-    device = mock_devices(pasid_hwpt, pasid=True)
-    attached: set[int] = set()
-
-    def attach(pasid: int, pt: Any) -> int:
-        made = type(device).pasid_attach(device, pasid, pt)
-        attached.add(pasid)
-        return made
-
-    device.pasid_attach = attach  # type: ignore[method-assign]
-    yield device
-    for pasid in attached - {0}:
-        device.pasid_detach(pasid)
+def pasids(pasid_hwpt: Hwpt, mock_devices: Callable[..., MockDevice]) -> MockDevice:
+    """A device with PASIDs, attached to a HWPT for such."""
+    return mock_devices(pasid_hwpt, pasid=True)

@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import IoctlError, rule
+from pytest_iommufd import rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_iommufd.iommufd import Buffer, Context, MockDevice
+    from pytest_iommufd.iommufd import Buffer, Context
 
 pytestmark = pytest.mark.fail_nth
 
@@ -36,12 +35,6 @@ def little_temporary_memory(iommufd: Context) -> Iterator[None]:
     yield
     if iommufd.process.alive:
         iommufd.test("set_temp_memory_limit", memory_limit={"limit": TEMP_DEFAULT})
-
-
-def detach(device: MockDevice) -> None:
-    """Detach the PASID: the kernel leaks a mock device that goes with one attached."""
-    with contextlib.suppress(IoctlError):
-        device.pasid_detach(PASID)
 
 
 @rule("fail_nth.ioas")
@@ -124,7 +117,7 @@ def test_device(iommufd, ioas, memory, uapi):
 
 
 @rule("fail_nth.viommu")
-def test_viommu(iommufd, ioas, mock_devices, memory, hwpt_type, uapi, request):
+def test_viommu(iommufd, ioas, mock_devices, memory, hwpt_type, uapi):
     device = mock_devices(pasid=True)
     iova = ioas.map(memory, 4096, iova=uapi.MOCK_APERTURE_START)
     pasid = uapi.IOMMU_HWPT_ALLOC_PASID
@@ -138,7 +131,6 @@ def test_viommu(iommufd, ioas, mock_devices, memory, hwpt_type, uapi, request):
     flags = uapi.IOMMU_HWPT_FAULT_ID_VALID
     iommufd.hwpt_alloc(device, parent, hwpt_type.valid(), flags=flags, fault_id=queue)
     viommu.veventq_alloc()
-    request.addfinalizer(lambda: detach(device))
     device.pasid_attach(PASID, parent)
     device.pasid_replace(PASID, plain)
     device.pasid_detach(PASID)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL = bool(os.environ.get("ALL_MUTANTS"))
-SOME = 16  # else each so many-th of a suite's is run
+SOME = 32  # else each so many-th of a suite's is run
 # driver.c is a part of the kernel's image, where other drivers call it, and not of the module: in
 # the module of a mutant a copy comes first, which exports nothing.
 IN_THE_IMAGE = "driver.c"
