@@ -22,6 +22,14 @@
 static void *arena;
 static struct inbox inbox;
 
+static void *reserve(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
 static struct spawned self(void)
 {
 	return (struct spawned){ .pid = (uint32_t)getpid(),
@@ -93,7 +101,7 @@ static void fork_self(uint16_t id, const struct frame *request, int in, int out)
 		_exit(0);
 	close(in);
 	close(out);
-	inbox = (struct inbox){ 0 };
+	inbox.size = inbox.done = 0;
 	serve((uint16_t)child, end[0], end[3], end[1], end[2]);
 }
 
@@ -124,8 +132,11 @@ void worker_main(uint16_t id, uint32_t sequence, int in, int out)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "worker");
 	program_catch_faults();
-	arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (arena == MAP_FAILED) {
+	/* all room at once: what grows later may come to lie where a test has unmapped something */
+	inbox.room = sizeof(struct frame) + MAX_FRAME;
+	inbox.data = reserve(inbox.room);
+	arena = reserve(ARENA_SIZE);
+	if (!inbox.data || !arena) {
 		refuse(out, id, sequence, (struct refusal){ "cannot spawn: no memory", errno });
 		_exit(1);
 	}

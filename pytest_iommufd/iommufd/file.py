@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_iommufd.agent.protocol import Program, Ref
-from pytest_iommufd.iommufd.memory import Arena
 from pytest_iommufd.iommufd.request import Call, Request
 from pytest_iommufd.iommufd.together import Together
 
@@ -43,13 +42,11 @@ class IoctlFile:
         process: who has it open.
         uapi: the kernel's structs.
         fd: the file descriptor, or the path of what is opened with the first call.
-        beside: a file of the process that it shares scratch memory with.
         together: has calls that make something wait for each other; by default none does.
 
     Attributes:
         process, uapi, together: the same.
         calls: the calls that the process has made, for reports.
-        arena: what is left of the process's scratch memory.
     """
 
     def __init__(
@@ -57,14 +54,12 @@ class IoctlFile:
         process: Process,
         uapi: Uapi,
         fd: int | str,
-        beside: IoctlFile | None = None,
         together: Together | None = None,
     ) -> None:
         self.process = process
         self.uapi = uapi
         self.together = together or Together(process)
         self.calls = process.calls
-        self.arena: Arena = beside.arena if beside else Arena(process)
         self._how = _PLAIN
         if isinstance(fd, int):
             self._fd: int | Ref = fd
@@ -216,7 +211,7 @@ class IoctlFile:
             struct = self.uapi.struct(ioctl.struct).load(content)
             content = bytes(struct)[: len(content)] + content[struct.sizeof :]
         if at is None:
-            at = self.arena.take(len(content))
+            at = self.process.scratch(len(content))
         if struct is not None:
             program.write(at, content)
             self.together.fill(program, at, content)
@@ -255,7 +250,7 @@ class IoctlFile:
             content: the bytes.
             program: have this program write them, instead of a round trip of its own.
         """
-        address = self.arena.take(len(content))
+        address = self.process.scratch(len(content))
         if program is None:
             self.process.write(address, content)
         else:

@@ -13,33 +13,6 @@ MAP_HUGETLB = 0x40000
 MAP_FIXED = 0x10
 MFD_HUGETLB = 0x4
 HUGE_PAGE_SIZE = 2 << 20
-# In a process's arena: a slot for the struct of the call that is being made, then all else.
-_STRUCT_ROOM = 1 << 16
-_ALIGN = 64
-
-
-class Arena:
-    """What is left of a process's scratch memory.
-
-    Args:
-        process: whose.
-    """
-
-    def __init__(self, process: Process) -> None:
-        self._next = process.arena + _STRUCT_ROOM
-        self._end = process.arena + process.arena_size
-
-    def take(self, size: int) -> int:
-        """Return the address of so many bytes that nothing else has.
-
-        Raises:
-            MemoryError: they do not fit into what is left.
-        """
-        address = self._next
-        if address + size > self._end:
-            raise MemoryError(f"{size} bytes do not fit into what is left of the arena")
-        self._next += size + -size % _ALIGN
-        return address
 
 
 class Buffer:

@@ -20,7 +20,7 @@ class VfioContainer(IoctlFile):
     """
 
     def __init__(self, context: DevIommu) -> None:
-        super().__init__(context.process, context.uapi, context.fd, beside=context)
+        super().__init__(context.process, context.uapi, context.fd)
         self.context = context
 
     def set_iommu(self, kind: int) -> None:

@@ -34,9 +34,7 @@ class VfioDevice(IoctlFile):
     """
 
     def __init__(self, context: DevIommu, node: Node) -> None:
-        super().__init__(
-            context.process, context.uapi, context.process.open(node.path), beside=context
-        )
+        super().__init__(context.process, context.uapi, node.path)
         self.context = context
         self.node = node
         self.id = UNBOUND

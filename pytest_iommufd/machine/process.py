@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from pytest_iommufd.machine.session import Session
 
 AT_FDCWD = -100
-_ARENA_ALIGN = 16
+# In the arena: a slot for the struct of the call that is being made, then all else.
+_STRUCT_ROOM = 1 << 16
+_ALIGN = 64
 # A killed process that is not gone by then hangs in the kernel.
 _KILL_SECONDS = 3.0
 # Files of /proc and /sys come in pieces of a page at most.
@@ -72,6 +74,7 @@ class Process:
         self.session = session
         self.worker = worker
         self.pid, self.arena, self.arena_size = parse_spawned(spawned)
+        self._taken = _STRUCT_ROOM
         self.calls: list[object] = []
         self.unsent: Callable[[], None] | None = None
         self._ended: ProcessEnd | None = None
@@ -99,6 +102,18 @@ class Process:
     def alive(self) -> bool:
         """Whether it can be asked: it has not ended, and its machine was not lost."""
         return self.session.workers.get(self.worker) is self
+
+    def scratch(self, size: int) -> int:
+        """Return the address of so many bytes of the arena that nothing else has.
+
+        Raises:
+            MemoryError: they do not fit into what is left.
+        """
+        at = self._taken
+        if at + size > self.arena_size:
+            raise MemoryError(f"{size} bytes do not fit into what is left of the arena")
+        self._taken += size + -size % _ALIGN
+        return self.arena + at
 
     def run(
         self, program: Program, *, seconds: float | None = None, during: object = ""
@@ -246,7 +261,7 @@ class Process:
             OSError: it cannot be opened or written.
         """
         name = path.encode() + b"\0"
-        at = self.arena + len(name) + -len(name) % _ARENA_ALIGN
+        at = self.arena + len(name) + -len(name) % _ALIGN
         program = Program()
         program.write(self.arena, name)
         program.write(at, content)
@@ -292,6 +307,7 @@ class Process:
         child = Process(self.session, worker, self.session.ask(request, "forking a process"))
         child.calls = self.calls
         child.arena = self.arena  # numbers that were made of it are known in both
+        child._taken = self._taken
         for observer in self.session.observers:
             observer.forks(self, child)
         return child

@@ -31,6 +31,11 @@ class Machine:
         self.observers: list[Any] = []
         self.programs: list[tuple[Op, ...]] = []
         self.calls: list[Any] = []
+        self._taken = 0
+
+    def scratch(self, size: int) -> int:
+        self._taken += size
+        return self.arena + self._taken - size
 
     def open(self, path: str) -> int:
         assert path == "/dev/iommu"
@@ -121,13 +126,26 @@ def test_an_injection_is_of_one_machine(iommufd: Context, machine: Machine) -> N
     assert injection.call is iommufd.calls[-1]
 
 
+def test_what_a_call_gives_anyway_is_no_injected_failure(
+    iommufd: Context, machine: Machine
+) -> None:
+    machine.observers.append(Injection(at=0, nth=1, usual=[errno.ENOMEM]))
+    with pytest.raises(IoctlError):
+        iommufd.ioas_alloc()
+
+
+def test_contexts_of_a_process_share_its_scratch_memory(iommufd: Context, machine: Machine) -> None:
+    other = Context(cast("Any", machine), UAPI)
+    assert iommufd.put(b"one") != other.put(b"another")
+
+
 def test_a_call_of_a_longer_program_is_not_injected(iommufd: Context, machine: Machine) -> None:
     injection = Injection(at=0, nth=1)
     machine.observers.append(injection)
     program = Program()
     call = iommufd.add(program, Request("IOMMU_IOAS_ALLOC"))
     assert call.take(iommufd.process.run(program)).errno == 0
-    assert not injection.seen
+    assert not injection.made
 
 
 def test_a_failure_that_a_test_asks_for_is_not_injected(iommufd: Context, machine: Machine) -> None:
