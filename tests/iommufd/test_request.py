@@ -136,7 +136,7 @@ def test_what_a_call_gives_anyway_is_no_injected_failure(
 
 def test_contexts_of_a_process_share_its_scratch_memory(iommufd: Context, machine: Machine) -> None:
     other = Context(cast("Any", machine), UAPI)
-    assert iommufd.put(b"one") != other.put(b"another")
+    assert iommufd.put(b"one", Program()) != other.put(b"another", Program())
 
 
 def test_a_call_of_a_longer_program_is_not_injected(iommufd: Context, machine: Machine) -> None:
