@@ -79,7 +79,7 @@ def test_every_file_of_the_packages_is_in_it(source: Path, wheel: Path) -> None:
         f"{place}/{path.relative_to(source / folder)}"
         for folder, place in PLACES.items()
         for path in (source / folder).rglob("*")
-        if path.is_file()
+        if path.is_file() and path.parent.name != "__pycache__"
     }
     assert f"pytest_iommufd/suites/new_suite/{_INNER}/catalogue.toml" in wanted
     assert sorted(wanted - held) == []
