@@ -63,7 +63,10 @@ def test_tox_runs_everything() -> None:
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini")
     commands = tox["testenv"]["commands"].strip().splitlines()
-    assert commands == ["ruff check", "ruff format --check", "mypy", "pytest {posargs}"]
+    assert commands == [
+        *("ruff check", "ruff format --check", "mypy"),
+        "pytest {[parallel]options} --durations=25 {posargs}",
+    ]
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
     assert settings["mypy"]["strict"]
     assert settings["pytest"]["ini_options"]["testpaths"] == ["suites", "tests"]
