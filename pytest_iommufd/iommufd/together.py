@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_iommufd.agent.protocol import Program, Ref
@@ -28,6 +29,18 @@ class File(Protocol):
         """Have bytes written where nothing else comes."""
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """What is sent in one round trip, put into words only when a verdict is made."""
+
+    program: Program = field(default_factory=Program)
+    calls: list[Call] = field(default_factory=list)
+    files: list[tuple[File, str, Ref]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "; ".join([*(f"open({path})" for _, path, _ in self.files), *map(str, self.calls)])
+
+
 class Together:
     """Calls of a process that are sent when an id of theirs, or the process, is asked for.
 
@@ -39,16 +52,13 @@ class Together:
         process: who makes them; they come before whatever it runs next.
 
     Attributes:
-        program: the calls so far.
         collecting: whether a call that is made now waits.
     """
 
     def __init__(self, process: Process) -> None:
-        self.program = Program()
         self.collecting = False
         self._process = process
-        self._calls: list[Call] = []
-        self._files: list[tuple[File, str, Ref]] = []
+        self._waiting = _Waiting()
 
     def __enter__(self) -> None:
         self.collecting = not self._process.session.observers
@@ -56,21 +66,23 @@ class Together:
     def __exit__(self, *_: object) -> None:
         self.collecting = False
 
-    def __str__(self) -> str:
-        return "; ".join([*(f"open({path})" for _, path, _ in self._files), *map(str, self._calls)])
+    @property
+    def program(self) -> Program:
+        """The calls so far."""
+        return self._waiting.program
 
     def open(self, file: File, path: str) -> Ref:
         """Have a file opened for reading and writing, and return what stands for its descriptor."""
         name = file.put(path.encode() + b"\0", self.program)
         flags = os.O_RDWR | os.O_CLOEXEC
         opened = self.program.syscall("openat", AT_FDCWD, name, flags, 0, must=True)
-        self._files.append((file, path, opened))
+        self._waiting.files.append((file, path, opened))
         self._process.unsent = self.send
         return opened
 
     def add(self, call: Call) -> None:
         """Have a call wait that is in the program."""
-        self._calls.append(call)
+        self._waiting.calls.append(call)
         self._process.unsent = self.send
 
     def fill(self, program: Program, at: int, content: bytes) -> None:
@@ -78,7 +90,7 @@ class Together:
         if program is not self.program:
             return
         for offset, number in given_in(content).items():
-            for call in self._calls:
+            for call in self._waiting.calls:
                 if call.argument is number.source:
                     program.copy(at + offset, call.at + number.at, ID_SIZE)
 
@@ -90,17 +102,14 @@ class Together:
         """
         __tracebackhide__ = True
         self._process.unsent = None
-        program, self.program = self.program, Program()
-        during = str(self)
-        calls, self._calls = self._calls, []
-        files, self._files = self._files, []
-        results = self._process.run(program, during=during)
-        for file, path, opened in files:
+        sent, self._waiting = self._waiting, _Waiting()
+        results = self._process.run(sent.program, during=sent)
+        for file, path, opened in sent.files:
             result = results[opened.index]
             if result.errno:
                 raise OSError(result.errno, os.strerror(result.errno), path)
             file.fd = result.ret
-        for call in calls:
+        for call in sent.calls:
             call.take(results).check()
 
 
