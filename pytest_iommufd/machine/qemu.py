@@ -23,6 +23,7 @@ KERNEL_ARGUMENTS = (
     "oops=panic",  # after an oops nothing that a test says can be trusted
     "unknown_nmi_panic",  # an NMI has a kernel that hangs say where it is
     "idle=halt",  # QEMU emulates mwait by a busy loop
+    "irqaffinity=0",  # the agent's CPU; from another, each answer would cost more interrupts
     "rdinit=/init",
     "random.trust_cpu=on",
     "tsc=reliable",  # else a slow clock may be chosen under emulation
