@@ -10,7 +10,7 @@ import pytest
 from pytest_iommufd.kernel import rebuild_module, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 # The edited module takes the place of the kernel's in the run under test.
@@ -31,10 +31,13 @@ lab.resolve = edited
 
 @pytest.fixture
 def run_edited(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Runs a suite with an edit of drivers/iommu/iommufd and pytest's arguments."""
+    """Runs suites with an edit of drivers/iommu/iommufd and pytest's arguments."""
 
     def run(
-        spec: str, edit: Callable[[Path], object], *args: str, suite: str = "hwpt_alloc"
+        spec: str,
+        edit: Callable[[Path], object],
+        *args: str,
+        suites: Collection[str] = ("hwpt_alloc",),
     ) -> pytest.RunResult:
         modules = rebuild_module(resolve(spec), edit, pytester.path / "modules")
         listed = pytester.path / "modules.txt"
@@ -44,7 +47,7 @@ def run_edited(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
         return pytester.runpytest_subprocess(
             *("-p", "edited", "-p", "no:cacheprovider", "--tb=line", "--kernel", spec),
             *args,
-            *("--pyargs", f"pytest_iommufd.suites.{suite}"),
+            *("--pyargs", *(f"pytest_iommufd.suites.{suite}" for suite in suites)),
         )
 
     return run
