@@ -18,8 +18,10 @@ from pytest_iommufd.agent.initramfs import Initramfs
 # Not needed to run pytest, and large.
 _LEFT_OUT = re.compile(
     r"/(test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|pip|setuptools|mypy|ruff|"
-    r"mypyc|config-[^/]*)/|/libpython[^/]*\.a$"
+    r"mypyc|config-[^/]*)/|/libpython[^/]*\.a$|/_tkinter\."
 )
+# PEP 552: "hash-based", and not compared with the source.
+_UNCHECKED = (1).to_bytes(4, "little")
 _LIBRARY = re.compile(r"(/\S+) \(0x")
 
 
@@ -50,17 +52,19 @@ class Userland:
     def tree(self, top: Path) -> None:
         """Add a folder and all that is in it, but for what is left out."""
         for root, folders, files in os.walk(top):
+            # the folder itself may be anywhere, in one that is called tests as well
+            within = root.removeprefix(str(top))
             # an interpreter's own packages are not those of a virtual environment made from it
-            own = Path(root) == top and top.name != "site-packages"
+            own = not within and top.name != "site-packages"
             folders[:] = [
                 name
                 for name in folders
-                if not _LEFT_OUT.search(f"{root}/{name}/")
+                if not _LEFT_OUT.search(f"{within}/{name}/")
                 and not (own and name in ("site-packages", "dist-packages"))
             ]
             for name in files:
                 path = Path(root) / name
-                if path.is_file() and not _LEFT_OUT.search(str(path)):
+                if path.is_file() and not _LEFT_OUT.search(f"{within}/{name}"):
                     self.program(path) if ".so" in name else self.file(path, path)
 
     def program(self, path: Path) -> None:
@@ -77,7 +81,11 @@ class Userland:
         self._folder(target.parent)
         self._added.add(str(target))
         mode = 0o755 if os.access(source, os.X_OK) else 0o644
-        self.archive.file(str(target).lstrip("/"), source.read_bytes(), mode)
+        content = source.read_bytes()
+        if source.suffix == ".pyc":
+            # in the guest each file is as old as its boot: all would be compiled again, emulated
+            content = content[:4] + _UNCHECKED + content[8:]
+        self.archive.file(str(target).lstrip("/"), content, mode)
 
     def text(self, target: str, content: str) -> None:
         """Add a file with this content."""
