@@ -24,25 +24,20 @@ if TYPE_CHECKING:
 
     from pytest_iommufd.kernel import Kernel
 
-# By suite: rules of one test each.
+# By kernel: rules of one test each.
 RULES = {
-    "hwpt_alloc": {
+    "7.3": {
         "hwpt_alloc.parent.nested": "an errno",
         "hwpt_alloc.failure.fault_lookup": "an injected failure",
-    },
-    "ioas": {
         "ioas.map.iova_to_the_end": "memory, and a value",
         "ioas.map.length_all": "an errno",
         "ioas.change_process.unmapped_later": "a fork",
+        "access.rw.other_process": "operations of iommufd_test, and bytes, of two processes",
+        "fault_queue.threads.answer": "threads",
+        "vfio_compat.version": "a value, of VFIO",
     },
-    "access": {
-        "access.rw.other_process": "operations of iommufd_test, and bytes, of two processes"
-    },
-    "fault_queue": {"fault_queue.threads.answer": "threads"},
-    "vfio_compat": {"vfio_compat.version": "a value, of VFIO"},
+    "6.12": {"hwpt_alloc.parent.nested": "an errno", "ioas.map.iova_to_the_end": "a value"},
 }
-# What 6.12 has of these.
-OLDER = {"hwpt_alloc": ["hwpt_alloc.parent.nested"], "ioas": ["ioas.map.iova_to_the_end"]}
 HOLDS, VIOLATED = 0, 1
 SELFTEST = "tools/testing/selftests"
 
@@ -64,16 +59,17 @@ def bench_of() -> Iterator[Callable[[str], Bench]]:
 
 @pytest.fixture
 def reproduce(pytester: pytest.Pytester) -> Callable[..., tuple[list[Path], dict[str, str]]]:
-    """Runs rules of a suite on a kernel; returns their reproducers, and what each rule gave."""
+    """Runs rules on a kernel; returns their reproducers, and what each rule gave."""
 
-    def make(
-        spec: str, suite: str, *rules: str, form: str = "c"
-    ) -> tuple[list[Path], dict[str, str]]:
+    def make(spec: str, *rules: str, form: str = "c") -> tuple[list[Path], dict[str, str]]:
         result = pytester.runpytest_subprocess(
             *("-p", "no:cacheprovider", "--kernel", spec, "--rules-json", "rules.json"),
             *("--reproducer", form, "--reproducer-of", "all"),
             *(f"--rule={rule}" for rule in rules),
-            *("--pyargs", f"pytest_iommufd.suites.{suite}"),
+            *(
+                "--pyargs",
+                *sorted({f"pytest_iommufd.suites.{rule.partition('.')[0]}" for rule in rules}),
+            ),
         )
         assert result.ret == 0
         rows = json.loads((pytester.path / "rules.json").read_text())["rules"]
@@ -97,24 +93,15 @@ def check(bench: Bench, sources: list[Path], gave: dict[str, str]) -> None:
         assert re.search(rf"^{re.escape(rule)} wants .*: HOLDS$", ran.output, re.MULTILINE)
 
 
-@pytest.mark.parametrize("suite", RULES)
-def test_program_does_what_the_test_did(
-    suite: str,
+@pytest.mark.parametrize("spec", RULES)
+def test_programs_do_what_the_tests_did(
+    spec: str,
     reproduce: Callable[..., tuple[list[Path], dict[str, str]]],
     bench_of: Callable[[str], Bench],
 ) -> None:
-    sources, gave = reproduce("7.3", suite, *RULES[suite])
-    assert len(sources) >= len(RULES[suite])
-    check(bench_of("7.3"), sources, gave)
-
-
-@pytest.mark.parametrize("suite", OLDER)
-def test_program_is_made_for_the_kernel_that_was_tested(
-    suite: str,
-    reproduce: Callable[..., tuple[list[Path], dict[str, str]]],
-    bench_of: Callable[[str], Bench],
-) -> None:
-    check(bench_of("6.12"), *reproduce("6.12", suite, *OLDER[suite]))
+    sources, gave = reproduce(spec, *RULES[spec])
+    assert len(sources) >= len(RULES[spec])
+    check(bench_of(spec), sources, gave)
 
 
 def test_panic_is_reproduced(pytester: pytest.Pytester, bench_of: Callable[[str], Bench]) -> None:
@@ -163,7 +150,7 @@ def test_kselftest_form_passes_within_the_kernels_selftest(
     tmp_path: Path,
 ) -> None:
     rules = ("ioas.map.iova_to_the_end", "ioas.map.length_all")
-    sources, _ = reproduce("7.3", "ioas", *rules, form="kselftest")
+    sources, _ = reproduce("7.3", *rules, form="kselftest")
     bench = bench_of("7.3")
     bodies = [source.read_text() for source in sources]
     names = re.findall(r"^TEST_F\(iommufd, (\w+)\)", "\n".join(bodies), re.MULTILINE)
