@@ -28,7 +28,7 @@ def matrix(pytester: pytest.Pytester) -> Any:
     """What a run on all of them wrote."""
     file = pytester.path / "rules.json"
     result = pytester.runpytest_subprocess(
-        *("-p", "no:cacheprovider", "-n", "2", "--rules-json", str(file)),
+        *("-p", "no:cacheprovider", "--rules-json", str(file)),
         *(f"--kernel={kernel}" for kernel in KERNELS),
         *("--pyargs", "pytest_iommufd.suites.hwpt_alloc"),
     )
