@@ -58,8 +58,9 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of a virtual environment that has the wheel and what it depends on."""
     folder = tmp_path_factory.mktemp("venv")
-    _run(sys.executable, "-m", "venv", folder)
-    _run(folder / "bin" / "pip", "install", "-q", wheel)
+    _run(sys.executable, "-m", "venv", "--without-pip", folder)
+    pip = ("-m", "pip", "--python", folder / "bin" / "python")
+    _run(sys.executable, *pip, "install", "-q", "--no-compile", wheel)
     return folder / "bin"
 
 
