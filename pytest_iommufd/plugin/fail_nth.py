@@ -91,6 +91,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     except InjectedFailure as failure:
         _check(failure, machine.log[before:])
+        if expectation := item.stash.get(EXPECTATION, None):
+            expectation.idle = False  # the test did not get to the call that is judged
         return None
     finally:
         machine.observers.remove(injection)
