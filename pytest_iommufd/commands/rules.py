@@ -87,11 +87,7 @@ def _explained(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
     """Return the lines that tell all that is known of a rule."""
     yield f"{name} ({catalogue.title})"
     yield from textwrap.wrap(rule.says, 96, initial_indent="  ", subsequent_indent="  ")
-    yield "source:"
-    for source in rule.source:
-        yield f"  {catalogue.credit(source)}"
-        if link := catalogue.link(source):
-            yield f"    {link}"
+    yield from _origin(catalogue, rule)
     yield "expected:"
     yield from (f"  {line}" for line in _expected(catalogue, rule))
     if rule.needs:
@@ -107,6 +103,21 @@ def _explained(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
                 yield f"    {what}: {told if isinstance(told, str) else ', '.join(told)}"
     yield "to run it:"
     yield f"  {command(catalogue.path.parent, name)}"
+
+
+def _origin(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
+    for title, texts, said in (
+        ("source", rule.source, catalogue.credit),
+        ("promised by", rule.promise, catalogue.promised),
+    ):
+        if texts:
+            yield f"{title}:"
+        for text in texts:
+            yield f"  {said(text)}"
+            if link := catalogue.link(text):
+                yield f"    {link}"
+    if rule.behaviour:
+        yield f"promised by nobody: {rule.behaviour}"
 
 
 def _expected(catalogue: Catalogue, rule: Rule) -> Iterator[str]:

@@ -59,6 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="--rules-html: write it to one HTML page that needs nothing else",
     )
     group.addoption(
+        "--iommufd-strict",
+        action="store_true",
+        help="a rule that differs fails: one of what kernels do and nobody has promised",
+    )
+    group.addoption(
         "--iommufd-accel",
         choices=("auto", "kvm", "tcg"),
         help="how guests run; auto, the default: KVM if a try shows that it works",

@@ -6,7 +6,8 @@
     kernels     name, spec, release, source, acceleration, agent, dialect, dialect_about;
                 counts: how many rules have each mark
     suites      title, dialects: name, about, like
-    rules       slug, suite, sentence, sources, needs, expected by dialect, defects, differs;
+    rules       slug, suite, sentence, sources, promises or behaviour, needs, expected by dialect,
+                defects, differs;
                 results by kernel's name
 
 SCHEMA grows when a key goes away or means something else.
@@ -170,7 +171,7 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
     """Return what a catalogue says of a rule."""
     if catalogue is None:
         nothing: dict[str, Any] = {"suite": "", "sentence": "", "sources": [], "needs": []}
-        return {**nothing, "expected": {}, "defects": []}
+        return {**nothing, "promises": [], "behaviour": "", "expected": {}, "defects": []}
     rule = catalogue.rule(slug)
     return {
         "suite": catalogue.title,
@@ -179,6 +180,11 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
             {"text": catalogue.credit(source), "link": catalogue.link(source)}
             for source in rule.source
         ],
+        "promises": [
+            {"text": catalogue.promised(promise), "link": catalogue.link(promise)}
+            for promise in rule.promise
+        ],
+        "behaviour": rule.behaviour,
         "needs": [
             {"name": need, "meaning": catalogue.capabilities[need].meaning} for need in rule.needs
         ],

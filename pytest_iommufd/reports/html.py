@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 # By colour alone nobody should have to tell them apart.
 _MARKS = {
     Mark.HOLDS: ("\N{CHECK MARK}", "the kernel does what the rule says"),
+    Mark.DIFFERS: (
+        "\N{ALMOST EQUAL TO}",
+        "the kernel does something else, and nobody has promised what it does",
+    ),
     Mark.DEFECT: ("!", "the kernel does what it is known to do wrong, as the rule's text tells"),
     Mark.VIOLATED: ("\N{BALLOT X}", "another errno, no error, a leak, or a splat in the log"),
     Mark.CRASHED: (

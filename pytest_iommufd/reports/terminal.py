@@ -54,4 +54,4 @@ def _is_shown(verdicts: Verdicts, slug: str, verbosity: int) -> bool:
     if verbosity > 0:
         return verbosity > 1 or verdicts.ran(slug)
     results = [verdicts.of(kernel, slug) for kernel in verdicts.kernels]
-    return any(result.failed or result.mark is Mark.DEFECT for result in results)
+    return any(result.failed or result.mark in {Mark.DEFECT, Mark.DIFFERS} for result in results)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.rules.marker import ANY
-from pytest_iommufd.rules.model import RuleError
+from pytest_iommufd.rules.model import DOCUMENTS, RuleError
 from pytest_iommufd.rules.reader import Reader
 
 if TYPE_CHECKING:
@@ -94,10 +94,15 @@ class Catalogue:
         found = self.sources[name]
         return f"{found.by}, {found.on}: {found.about}" + (f" ({place})" if place else "")
 
+    def promised(self, promise: str) -> str:
+        """Say in words what promises what a rule says."""
+        name, _, place = promise.partition(":")
+        return f"{name}, {place}" if name in DOCUMENTS else self.credit(promise)
+
     def link(self, source: str) -> str:
-        """Return where what a rule comes from can be read, "" for the kernel's own functions."""
-        found = self.sources.get(source.partition(":")[0])
-        return found.link if found else ""
+        """Return where it can be read, "" for the kernel's own functions."""
+        name = source.partition(":")[0]
+        return self.sources[name].link if name in self.sources else DOCUMENTS.get(name, "")
 
 
 @functools.cache
@@ -109,6 +114,12 @@ def beside(folder: Path) -> Catalogue | None:
     """
     path = folder / FILE
     return Catalogue.load(path) if path.is_file() else None
+
+
+def rule_in(folder: Path, slug: str) -> Rule | None:
+    """Return a rule of the catalogue in a folder, None when there is none of that name."""
+    catalogue = beside(folder)
+    return catalogue.rule(slug) if catalogue and catalogue.has(slug) else None
 
 
 def shipped() -> Iterator[Catalogue]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From pytest's report of a rule's test to the rule's result, known defects told apart.
+"""From pytest's report of a rule's test to the rule's result.
 
-A test in which the kernel did what the catalogue lists as a defect of the rule is xfailed. A test
-that is wrong says nothing of its rule.
+A test is xfailed in which the kernel did what the catalogue lists as a defect of the rule, or did
+something else where nobody has promised what it does. A test that is wrong says nothing of its
+rule.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.machine import AgentFailed, KernelSplat, Verdict
 from pytest_iommufd.rules.calls import CALLS_KEY
+from pytest_iommufd.rules.catalogue import rule_in
 from pytest_iommufd.rules.expectation import EXPECTATION
 from pytest_iommufd.rules.marker import ABSENT, rule_of
 from pytest_iommufd.rules.model import RuleError
@@ -79,6 +82,8 @@ def judge(
         known = report.wasxfail or "xfail"
     if known:
         mark = Mark.DEFECT
+    elif mark is Mark.VIOLATED and not wrong and _merely_differs(item, report, error):
+        mark, report.outcome, report.wasxfail = Mark.DIFFERS, "skipped", f"differs: {reason}"
     calls = item.stash.get(CALLS_KEY, []) if mark in {Mark.VIOLATED, Mark.CRASHED} else []
     verdict = error.value if error and isinstance(error.value, Verdict) else None
     result = Result(
@@ -111,6 +116,23 @@ def _shown(expectation: Expectation, mark: Mark) -> Defect | None:
     if mark is Mark.HOLDS:
         return expectation.defect
     return next((one for one in expectation.defects if one.gives == mark.value), None)
+
+
+def _merely_differs(
+    item: pytest.Item,
+    report: pytest.TestReport,
+    error: pytest.ExceptionInfo[BaseException] | None,
+) -> bool:
+    """Tell whether a test failed by what nobody has promised, in its own lines."""
+    rule = rule_in(item.path.parent, rule_of(item))
+    return bool(
+        rule
+        and rule.behaviour
+        and report.when == "call"
+        and error
+        and error.errisinstance((AssertionError, IoctlError))
+        and not item.config.option.iommufd_strict
+    )
 
 
 def _fail_idle(report: pytest.TestReport, expectation: Expectation | None) -> bool:

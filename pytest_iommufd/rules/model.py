@@ -23,6 +23,25 @@ VIOLATED, CRASHED = "violated", "crashed"
 WITHOUT = " without "
 
 
+_TREE = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/"
+DOCUMENTS = {
+    "iommufd.h": f"{_TREE}include/uapi/linux/iommufd.h",
+    "vfio.h": f"{_TREE}include/uapi/linux/vfio.h",
+    "iommufd.rst": f"{_TREE}Documentation/userspace-api/iommufd.rst",
+    "vfio.rst": f"{_TREE}Documentation/driver-api/vfio.rst",
+    "botching-up-ioctls.rst": f"{_TREE}Documentation/process/botching-up-ioctls.rst",
+    "selftest": f"{_TREE}tools/testing/selftests/iommu/iommufd.c",
+    "fail_nth": f"{_TREE}tools/testing/selftests/iommu/iommufd_fail_nth.c",
+    "ioctl(2)": "https://man7.org/linux/man-pages/man2/ioctl.2.html",
+    "mlock(2)": "https://man7.org/linux/man-pages/man2/mlock.2.html",
+    "read(2)": "https://man7.org/linux/man-pages/man2/read.2.html",
+    "poll(2)": "https://man7.org/linux/man-pages/man2/poll.2.html",
+    "getrlimit(2)": "https://man7.org/linux/man-pages/man2/getrlimit.2.html",
+    "capabilities(7)": "https://man7.org/linux/man-pages/man7/capabilities.7.html",
+}
+"""What promises something to users, by the name that a catalogue has for it."""
+
+
 class RuleError(Problem):
     """A test's rule is not what its catalogue has: that test's fault, not the kernel's."""
 
@@ -83,12 +102,17 @@ class Defect:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a kernel must do; `expect` has the result of every dialect."""
+    """What a kernel must do; `expect` has the result of every dialect.
+
+    It rests on promises, or is mere behaviour: what the code does, and nobody has promised.
+    """
 
     slug: str
     says: str
     source: tuple[str, ...]
     expect: Mapping[str, str]
+    promise: tuple[str, ...] = ()
+    behaviour: str = ""
     needs: tuple[str, ...] = ()
     defects: tuple[Defect, ...] = ()
 

@@ -13,6 +13,7 @@ from pytest_iommufd.rules.marker import ABSENT, ANY, SLUG
 from pytest_iommufd.rules.model import (
     CRASHED,
     DECLARED,
+    DOCUMENTS,
     MAINLINE,
     OK,
     VIOLATED,
@@ -142,15 +143,26 @@ class Reader:
         rule = self._made(Rule, slug, made)
         if not rule.says.endswith("."):
             self._fail(f"[{slug}]: says = {rule.says!r}", "a sentence with a full stop")
+        self._check_origin(rule)
+        for need in rule.needs:
+            self._among("capability", need, self.capabilities, slug)
+        return rule
+
+    def _check_origin(self, rule: Rule) -> None:
+        slug = rule.slug
         if not rule.source:
             self._fail(f"[{slug}] has no source", "file.c:function, or the name of a source")
         for source in rule.source:
             name, _, place = source.partition(":")
             if not (place and re.fullmatch(r"[\w/-]+\.[ch]", name)):
                 self._among("source", name, self.sources, slug)
-        for need in rule.needs:
-            self._among("capability", need, self.capabilities, slug)
-        return rule
+        if rule.promise and rule.behaviour:
+            self._fail(f"[{slug}] is promised and mere behaviour", "one of both")
+        for promise in rule.promise:
+            name, _, place = promise.partition(":")
+            if name in DOCUMENTS and not place:
+                self._fail(f"[{slug}]: promise = {promise!r}", f"a place in it: '{name}:WORD'")
+            self._among("document or source", name, {**DOCUMENTS, **self.sources}, slug)
 
     def _defect(self, slug: str, values: dict[str, Any]) -> Defect:
         defect = self._made(Defect, f"{slug}.defects", values)
@@ -208,6 +220,7 @@ class Reader:
                     "says": f"Of two errors in one call {ladder.says}, {rung} is told before "
                     "what is checked later.",
                     "source": ladder.source,
+                    "behaviour": "the order of checks",
                     "needs": [one for key in ("*", rung) for one in ladder.needs.get(key, ())],
                     "expect": {
                         dialect: known.get(rung, f"{ABSENT}there is no such check")

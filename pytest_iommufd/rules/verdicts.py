@@ -19,6 +19,7 @@ class Mark(enum.Enum):
     """A rule's verdict; of a rule's several tests the worst counts."""
 
     HOLDS = "holds"
+    DIFFERS = "differs"
     DEFECT = "known defect"
     VIOLATED = "violated"
     CRASHED = "crashed"
@@ -28,8 +29,13 @@ class Mark(enum.Enum):
     @property
     def badness(self) -> int:
         """How bad it is, for comparing: a rule that holds in one variant is not absent."""
-        marks = (Mark.NOT_RUN, Mark.ABSENT, Mark.HOLDS, Mark.DEFECT, Mark.VIOLATED, Mark.CRASHED)
-        return marks.index(self)
+        return _BADNESS.index(self)
+
+
+_BADNESS = (
+    *(Mark.NOT_RUN, Mark.ABSENT, Mark.HOLDS),
+    *(Mark.DIFFERS, Mark.DEFECT, Mark.VIOLATED, Mark.CRASHED),
+)
 
 
 @dataclass(frozen=True)

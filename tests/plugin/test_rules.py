@@ -119,6 +119,8 @@ def test_a_slug_of_another_form_is_refused(slug: str) -> None:
         ([Mark.HOLDS, Mark.DEFECT, Mark.ABSENT], Mark.DEFECT),
         ([Mark.DEFECT, Mark.VIOLATED, Mark.DEFECT], Mark.VIOLATED),
         ([Mark.VIOLATED, Mark.CRASHED], Mark.CRASHED),
+        ([Mark.HOLDS, Mark.DIFFERS, Mark.ABSENT], Mark.DIFFERS),
+        ([Mark.DIFFERS, Mark.VIOLATED], Mark.VIOLATED),
     ],
 )
 def test_the_worst_of_a_rule_s_tests_counts(marks: list[Mark], worst: Mark) -> None:
@@ -411,5 +413,102 @@ def test_an_expectation_judges_one_call_of_the_test_itself(
             "*test_no_block* - the test asks what its rule expects*",
             "*test_no_turn_of_a_loop* - the test asks what its rule expects*",
             "*test_no_call* - there is no call to judge*",
+        ]
+    )
+
+
+# ---- what nobody has promised ----
+
+BEHAVIOUR = """
+import pytest
+from pytest_iommufd import rule
+
+@rule("area.errno")
+def test_another_errno(iommufd, expected):
+    with expected:
+        iommufd.ioas_alloc(flags=1)
+
+@rule("area.assertion")
+def test_another_number(iommufd):
+    assert 1 == 2
+
+@rule("area.call")
+def test_another_call_fails(iommufd):
+    iommufd.ioas_alloc(flags=1)
+
+@rule("area.holds")
+def test_holds(iommufd):
+    iommufd.ioas_alloc()
+
+@rule("area.promised")
+def test_a_promise_is_broken(iommufd):
+    assert 1 == 2
+
+@rule("area.panic")
+def test_panics(process):
+    process.write_file("/proc/sysrq-trigger", b"c")
+
+@rule("area.splat")
+def test_warns(process):
+    process.write_file("/dev/kmsg", b"WARNING: CPU: 0 PID: 1 at drivers/x.c:1 f+0x1/0x2\\n")
+
+@pytest.fixture
+def no_end(iommufd):
+    yield
+    assert not "a leak"
+
+@rule("area.leak")
+def test_leaks(no_end):
+    pass
+
+@rule("area.ours")
+def test_is_wrong(iommufd):
+    raise KeyError
+"""
+DIFFERENT = ("errno", "assertion", "call")
+WRONG = ("promised", "panic", "splat", "leak", "ours")
+OTHERWISE = 'title = "AREA"' + "".join(
+    f"""
+["area.{name}"]
+says = "It does so."
+source = ["main.c:f"]
+expect = "OK"
+{'promise = ["iommufd.h:EINVAL"]' if name == "promised" else 'behaviour = "the code"'}
+"""
+    for name in (*DIFFERENT, "holds", *WRONG)
+)
+
+
+def test_what_nobody_has_promised_differs_and_fails_nothing(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makefile(".toml", rules=OTHERWISE)
+    result = run(BEHAVIOUR, "-rx", *(f"--rule=area.{name}" for name in (*DIFFERENT, "holds")))
+    assert result.parseoutcomes() == {"passed": 1, "xfailed": 3, "deselected": 5}
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines_random(
+        [
+            *(f"area.{name} *differs" for name in DIFFERENT),
+            "*: 1 holds, 3 differs, 5 not run",
+            "XFAIL *test_another_errno* - differs: expected OK, got *EOPNOTSUPP*",
+        ]
+    )
+
+
+def test_strictly_it_fails(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makefile(".toml", rules=OTHERWISE)
+    chosen = (f"--rule=area.{name}" for name in (*DIFFERENT, "holds"))
+    result = run(BEHAVIOUR, "--iommufd-strict", *chosen)
+    assert result.parseoutcomes() == {"passed": 1, "failed": 3, "deselected": 5}
+    result.stdout.fnmatch_lines_random([f"area.{name} *violated" for name in DIFFERENT])
+
+
+def test_what_cannot_be_right_is_violated_nevertheless(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makefile(".toml", rules=OTHERWISE)
+    result = run(BEHAVIOUR, *(f"--rule=area.{name}" for name in WRONG))
+    result.stdout.fnmatch_lines_random(
+        [
+            *(f"area.{name} *violated" for name in WRONG if name != "panic"),
+            "area.panic *crashed",
         ]
     )

@@ -162,6 +162,14 @@ def test_a_folder_need_not_have_one(tmp_path: Path) -> None:
             ("slug", '"area.one"', '"area one"', "'area one' is no rule's name"),
             ("capability", 'fixture = "asks"', "", "capability 'asked'"),
             ("no lack", 'lacks = "nobody answers"', "", "capability 'asked' has no 'lacks'"),
+            (
+                "both",
+                'needs = ["asked"]',
+                'promise = ["patch"]\nbehaviour = "it"',
+                "is promised and mere beh",
+            ),
+            ("promise", 'needs = ["asked"]', 'promise = ["pitch"]', "'pitch'; did you mean patch?"),
+            ("nowhere", 'needs = ["asked"]', 'promise = ["vfio.h"]', "promise = 'vfio.h'"),
             ("shared", "capabilities.thing", "capabilities.viommu", "'viommu' is a shared one"),
         ]
     ],

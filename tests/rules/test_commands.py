@@ -31,12 +31,14 @@ ioctl = "IOMMU_THING"
 ["area.one"]
 says = "It holds."
 source = ["main.c:f", "patch:g"]
+promise = ["iommufd.h:iommu_thing", "patch"]
 expect = { mainline = "OK", posted = "EINVAL", "mainline without thing" = "ENOTTY" }
 needs = ["thing"]
 defects = [{ gives = "crashed", why = "for a reason", dialects = ["posted"] }]
 ["area.other"]
 says = "It holds, too."
 source = ["main.c:f"]
+behaviour = "the mock driver"
 expect = "OK"
 """
 EXPLAINED = """\
@@ -45,6 +47,11 @@ area.one (AREA)
 source:
   f() in main.c
   Somebody, 2023-05-11: a patch (g)
+    https://lore.kernel.org/r/1@x
+promised by:
+  iommufd.h, iommu_thing
+    https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/include/uapi/linux/iommufd.h
+  Somebody, 2023-05-11: a patch
     https://lore.kernel.org/r/1@x
 expected:
   mainline without thing: ENOTTY
