@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.commands import doctor, kernel, parity, rules, shell, watch
+from pytest_iommufd.commands import defects, doctor, kernel, parity, rules, shell, watch
 from pytest_iommufd.errors import Problem
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Each adds its command; the parser of a command sets `run`.
 _COMMANDS = (
+    defects.add_parser,
     doctor.add_parser,
     kernel.add_parser,
     parity.add_parser,

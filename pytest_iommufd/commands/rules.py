@@ -87,25 +87,20 @@ def _explained(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
     """Return the lines that tell all that is known of a rule."""
     yield f"{name} ({catalogue.title})"
     yield from textwrap.wrap(rule.says, 96, initial_indent="  ", subsequent_indent="  ")
-    yield from _origin(catalogue, rule)
+    yield from origin(catalogue, rule)
     yield "expected:"
     yield from (f"  {line}" for line in _expected(catalogue, rule))
     if rule.needs:
         yield "needs:"
         for need in rule.needs:
             yield f"  {need}: {catalogue.capabilities[need].meaning}"
-    if rule.defects:
-        yield "known defects:"
-    for defect in rule.defects:
-        yield f"  {defect.gives}: {defect.why}"
-        for what in ("dialects", "reported", "mended", "seen"):
-            if told := getattr(defect, what):
-                yield f"    {what}: {told if isinstance(told, str) else ', '.join(told)}"
+    yield from defects(rule)
     yield "to run it:"
     yield f"  {command(catalogue.path.parent, name)}"
 
 
-def _origin(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
+def origin(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
+    """Return the lines that tell where a rule comes from, and who promises it."""
     for title, texts, said in (
         ("source", rule.source, catalogue.credit),
         ("promised by", rule.promise, catalogue.promised),
@@ -118,6 +113,17 @@ def _origin(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
                 yield f"    {link}"
     if rule.behaviour:
         yield f"promised by nobody: {rule.behaviour}"
+
+
+def defects(rule: Rule) -> Iterator[str]:
+    """Return the lines that tell what kernels are known to do instead."""
+    if rule.defects:
+        yield "known defects:"
+    for defect in rule.defects:
+        yield f"  {defect.gives}: {defect.why}"
+        for what in ("dialects", "reported", "mended", "seen"):
+            if told := getattr(defect, what):
+                yield f"    {what}: {told if isinstance(told, str) else ', '.join(told)}"
 
 
 def _expected(catalogue: Catalogue, rule: Rule) -> Iterator[str]:

@@ -23,15 +23,16 @@ VIOLATED, CRASHED = "violated", "crashed"
 WITHOUT = " without "
 
 
-_TREE = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/"
+TREE = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/"
+"""Where the files of Linux can be read."""
 DOCUMENTS = {
-    "iommufd.h": f"{_TREE}include/uapi/linux/iommufd.h",
-    "vfio.h": f"{_TREE}include/uapi/linux/vfio.h",
-    "iommufd.rst": f"{_TREE}Documentation/userspace-api/iommufd.rst",
-    "vfio.rst": f"{_TREE}Documentation/driver-api/vfio.rst",
-    "botching-up-ioctls.rst": f"{_TREE}Documentation/process/botching-up-ioctls.rst",
-    "selftest": f"{_TREE}tools/testing/selftests/iommu/iommufd.c",
-    "fail_nth": f"{_TREE}tools/testing/selftests/iommu/iommufd_fail_nth.c",
+    "iommufd.h": f"{TREE}include/uapi/linux/iommufd.h",
+    "vfio.h": f"{TREE}include/uapi/linux/vfio.h",
+    "iommufd.rst": f"{TREE}Documentation/userspace-api/iommufd.rst",
+    "vfio.rst": f"{TREE}Documentation/driver-api/vfio.rst",
+    "botching-up-ioctls.rst": f"{TREE}Documentation/process/botching-up-ioctls.rst",
+    "selftest": f"{TREE}tools/testing/selftests/iommu/iommufd.c",
+    "fail_nth": f"{TREE}tools/testing/selftests/iommu/iommufd_fail_nth.c",
     "ioctl(2)": "https://man7.org/linux/man-pages/man2/ioctl.2.html",
     "mlock(2)": "https://man7.org/linux/man-pages/man2/mlock.2.html",
     "read(2)": "https://man7.org/linux/man-pages/man2/read.2.html",

@@ -217,8 +217,8 @@ class Reader:
             self.rules[slug] = self._rule(
                 slug,
                 {
-                    "says": f"Of two errors in one call {ladder.says}, {rung} is told before "
-                    "what is checked later.",
+                    "says": f"Of two errors in one call {ladder.says}, that of {rung} takes "
+                    "precedence over one that is checked later.",
                     "source": ladder.source,
                     "behaviour": "the order of checks",
                     "needs": [one for key in ("*", rung) for one in ladder.needs.get(key, ())],

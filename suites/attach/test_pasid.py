@@ -259,13 +259,14 @@ def test_attach_to_a_hwpt_with_a_fault_queue(
 
 
 @rule("attach.pasid.no_dirty")
-def test_attach_without_dirty_tracking(iommufd, pasid_hwpt, mock_device, ioas, uapi):
+def test_attach_without_dirty_tracking(expected, iommufd, pasid_hwpt, mock_device, ioas, uapi):
     flags = uapi.IOMMU_HWPT_ALLOC_PASID | uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING
     dirty = iommufd.hwpt_alloc(mock_device, ioas, flags=flags)
     flags = uapi.MOCK_FLAGS_DEVICE_PASID | uapi.MOCK_FLAGS_DEVICE_NO_DIRTY
     device = iommufd.mock_device(pasid_hwpt, flags)
-    device.pasid_attach(PASID, dirty)
-    device.pasid_check_hwpt(PASID, dirty)
+    with expected:
+        device.pasid_attach(PASID, dirty)
+    device.pasid_check_hwpt(PASID, dirty if expected.defect else 0)
     device.pasid_detach(PASID)
 
 

@@ -37,9 +37,10 @@ def test_unknown_flag_changes_nothing(expected, untracked):
 
 @rule("dirty_tracking.set.reserved")
 @pytest.mark.parametrize("value", [1, 0xFFFF_FFFF], ids=hex)
-def test_reserved(tracked, value):
-    tracked.hwpt.set_dirty_tracking(enable=False, __reserved=value)
-    tracked.hwpt.set_dirty_tracking(__reserved=value)
+def test_reserved(expected, tracked, value):
+    for enable in (False, True):
+        with expected:
+            tracked.hwpt.set_dirty_tracking(enable=enable, __reserved=value)
     assert tracked.mark(1) == 2
 
 

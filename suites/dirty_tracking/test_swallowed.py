@@ -85,39 +85,44 @@ def test_switched_off_tells(tracked):
 
 
 @rule("dirty_tracking.get.unwritable")
-def test_bitmap_that_is_not_there(tracked, nowhere):
+def test_bitmap_that_is_not_there(expected, tracked, nowhere):
     tracked.mark(3)
-    _get(tracked, nowhere)
+    with expected:
+        _get(tracked, nowhere)
 
 
 @rule("dirty_tracking.get.unwritable")
-def test_bitmap_that_is_read_only(tracked, readonly):
+def test_bitmap_that_is_read_only(expected, tracked, readonly):
     tracked.mark(3)
     at = readonly(bytes(8))
-    _get(tracked, at)
+    with expected:
+        _get(tracked, at)
     assert tracked.hwpt.context.process.read(at, 8) == bytes(8)
 
 
 @rule("dirty_tracking.get.unwritable.forgotten")
-def test_bits_without_a_bitmap_are_lost(tracked, nowhere):
+def test_bits_without_a_bitmap_are_lost(expected, tracked, nowhere):
     tracked.mark(3)
-    _get(tracked, nowhere)
-    assert tracked.read() == set()
+    with expected:
+        _get(tracked, nowhere)
+    assert tracked.read() == (set() if expected.defect else {3})
 
 
 @rule("dirty_tracking.get.unwritable.no_clear")
-def test_bits_without_a_bitmap_are_kept(tracked, nowhere):
+def test_bits_without_a_bitmap_are_kept(expected, tracked, nowhere):
     tracked.mark(3)
-    _get(tracked, nowhere, NO_CLEAR)
+    with expected:
+        _get(tracked, nowhere, NO_CLEAR)
     assert tracked.read() == {3}
 
 
 @rule("dirty_tracking.get.unwritable.part")
-def test_half_of_the_bitmap(tracked):
+def test_half_of_the_bitmap(expected, tracked):
     tracked.mark(3, 7, 8, 12)
     tracked.bitmap.write(bytes(2 * PAGE))
     tracked.bitmap.protect(mmap.PROT_READ, PAGE, PAGE)
-    _get(tracked, tracked.bitmap.address + PAGE - 1)
-    assert from_bitmap(tracked.bitmap.read(2, PAGE - 1)) == {3, 7}
+    with expected:
+        _get(tracked, tracked.bitmap.address + PAGE - 1)
+    written = from_bitmap(tracked.bitmap.read(2, PAGE - 1))
     tracked.bitmap.protect(mmap.PROT_READ | mmap.PROT_WRITE)
-    assert tracked.read() == set()
+    assert written | tracked.read() == ({3, 7} if expected.defect else {3, 7, 8, 12})

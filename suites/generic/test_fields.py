@@ -68,7 +68,8 @@ def test_diverging_reserved_field(expected, divergence):
     for content in some_bits(divergence):
         with expected:
             answer = divergence.valid.call(content)
-        divergence.valid.renew(answer)
+        if expected.error is None:
+            divergence.valid.renew(answer)
 
 
 @diverging("unknown_id")

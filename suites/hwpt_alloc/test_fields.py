@@ -85,7 +85,7 @@ def test_only_out_hwpt_id_is_changed(
         "data_uptr": iommufd.put(data.content),
     }
     # what is not looked at is not written either
-    odd = {"fault_id": 0x55, "__reserved2": 0x77}
+    odd = {"fault_id": 0x55, "__reserved2": 0}
     given |= {name: odd[name] for name in odd if uapi.has(f"iommu_hwpt_alloc.{name}")}
     written = iommufd.ioctl("IOMMU_HWPT_ALLOC", **given)
     assert {name for name in given if given[name] != written[name]} == {"out_hwpt_id"}

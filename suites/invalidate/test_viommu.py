@@ -158,7 +158,7 @@ def test_cache_entry_that_is_not_there(expected, invalidate, viommu, cache):
 def test_cache_entry_that_is_not_there_with_all(expected, invalidate, viommu, cache):
     with expected:
         invalidate(viommu, ventry(BAD_CACHE, ALL))
-    cache()
+    cache(*(() if expected.defect else range(4)))
 
 
 @rule("invalidate.viommu.vdev_id")
@@ -205,5 +205,5 @@ def test_what_is_before_an_unknown_vdev_id_is_done(expected, invalidate, viommu,
 def test_no_memory_for_the_array(expected, invalidate, viommu, cache):
     with expected, viommu.context.sending(fail_nth=2):
         invalidate(viommu, ventry(0), ventry(1))
-    assert count_of(expected) == 2
     cache()
+    assert count_of(expected) == 0

@@ -113,9 +113,10 @@ def test_viommu_id_of_a_destroyed_viommu(expected, viommu):
 
 
 @rule("veventq.type.any")
-def test_any_type(viommu):
-    for number in [1, 2, 77, 0xFFFF_FFFF]:
-        assert viommu.veventq_alloc(type=number).fd >= 0
+def test_any_type(expected, viommu):
+    for number in [77, 0xFFFF_FFFF]:
+        with expected:
+            viommu.veventq_alloc(type=number)
 
 
 @rule("veventq.type.twice")

@@ -87,8 +87,9 @@ def test_type_is_looked_at_before_the_parent(expected, alloc):
 
 
 @rule("viommu.reserved")
-def test_reserved_is_ignored(alloc):
-    alloc(__reserved=0xFFFF_FFFF).destroy()
+def test_reserved_is_ignored(expected, alloc):
+    with expected:
+        alloc(__reserved=0xFFFF_FFFF)
 
 
 @rule("viommu.dev_id.names_nothing")

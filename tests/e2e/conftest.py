@@ -46,6 +46,7 @@ def run_edited(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
         pytester.syspathinsert()
         return pytester.runpytest_subprocess(
             *("-p", "edited", "-p", "no:cacheprovider", "--tb=line", "--kernel", spec),
+            "--iommufd-strict",  # what nobody has promised is to be noticed, too
             *args,
             *("--pyargs", *(f"pytest_iommufd.suites.{suite}" for suite in suites)),
         )

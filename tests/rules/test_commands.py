@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_iommufd.commands import defects
 from pytest_iommufd.commands import rules as command
 from pytest_iommufd.commands.main import main
 from pytest_iommufd.rules.catalogue import Catalogue, shipped
@@ -74,7 +75,8 @@ def rules(
     """Runs the command on a catalogue; returns status, output and errors."""
     path = tmp_path / "rules.toml"
     path.write_text(CATALOGUE)
-    monkeypatch.setattr(command, "shipped", lambda: [Catalogue.load(path)])
+    for module in (command, defects):
+        monkeypatch.setattr(module, "shipped", lambda: [Catalogue.load(path)])
 
     def run(*names: str) -> tuple[int, str, str]:
         status = main(["rules", *names])
@@ -118,3 +120,34 @@ def test_the_installed_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> 
     slugs = {slug for catalogue in shipped() for slug in catalogue.rules}
     assert slugs
     assert {line.split()[0] for line in lines if line.startswith("  ")} == slugs
+
+
+DEFECT = """\
+area.one (AREA)
+  It holds.
+source:
+  f() in main.c
+  Somebody, 2023-05-11: a patch (g)
+    https://lore.kernel.org/r/1@x
+promised by:
+  iommufd.h, iommu_thing
+    https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/include/uapi/linux/iommufd.h
+  Somebody, 2023-05-11: a patch
+    https://lore.kernel.org/r/1@x
+expected: ENOTTY or OK or EINVAL
+known defects:
+  crashed: for a reason
+    dialects: posted
+to have a program that shows it:
+  pytest {folder} --iommufd-rule area.one --iommufd-reproducer c --iommufd-reproducer-of all
+"""
+
+
+def test_known_defects_are_listed(
+    rules: Callable[..., tuple[int, str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["defects", "area.*"]) == 0
+    assert capsys.readouterr().out == DEFECT.format(folder=tmp_path)
+    assert main(["defects", "area.other"]) == 2
+    assert "no defect is known of rules area.other" in capsys.readouterr().err
+    del rules

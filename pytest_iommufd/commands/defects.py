@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pytest-iommufd defects`: what kernels are known to get wrong, and how to show it."""
+
+# ruff: noqa: T201 - a command prints
+
+from __future__ import annotations
+
+import fnmatch
+import textwrap
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.commands.rules import defects, origin
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.rules.catalogue import shipped
+from pytest_iommufd.rules.rerun import command
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from pytest_iommufd.rules.catalogue import Catalogue
+    from pytest_iommufd.rules.model import Rule
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `defects` command.
+
+    Args:
+        commands: the subparsers of `pytest-iommufd`. The parser sets `run`, a function of the
+            parsed arguments that returns an exit status.
+    """
+    parser = commands.add_parser(
+        "defects",
+        help="list what kernels are known to get wrong",
+        description="Each known defect: what is promised, what the kernel gives instead and why, "
+        "and the command that writes a C program which shows it.",
+    )
+    parser.add_argument(
+        "patterns",
+        nargs="*",
+        default=["*"],
+        metavar="PATTERN",
+        help="only of rules whose name matches, such as 'dirty_tracking.*'",
+    )
+    parser.set_defaults(run=_defects)
+
+
+def _defects(args: argparse.Namespace) -> int:
+    found = [
+        "\n".join(_described(catalogue, rule))
+        for catalogue in shipped()
+        for rule in catalogue.rules.values()
+        if rule.defects and any(fnmatch.fnmatchcase(rule.slug, one) for one in args.patterns)
+    ]
+    if not found:
+        raise Problem(
+            f"no defect is known of rules {', '.join(args.patterns)}",
+            mend="pytest-iommufd defects, which lists all",
+        )
+    print("\n\n".join(found))
+    return 0
+
+
+def _described(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
+    yield f"{rule.slug} ({catalogue.title})"
+    yield from textwrap.wrap(rule.says, 96, initial_indent="  ", subsequent_indent="  ")
+    yield from origin(catalogue, rule)
+    yield f"expected: {' or '.join(dict.fromkeys(rule.expect.values()))}"
+    yield from defects(rule)
+    yield "to have a program that shows it:"
+    again = command(catalogue.path.parent, rule.slug)
+    yield f"  {again} --iommufd-reproducer c --iommufd-reproducer-of all"
