@@ -36,7 +36,7 @@ def test_fresh_ioas_has_all(ioas):
 def test_device_leaves_its_aperture(mock_device, ioas, aperture, uapi):
     assert mock_device.id
     assert ioas.iova_ranges() == [aperture]
-    assert ioas.alignment() == uapi.MOCK_PAGE_SIZE if uapi.has("MOCK_PAGE_SIZE") else 2048
+    assert ioas.alignment() == (uapi.MOCK_PAGE_SIZE if uapi.has("MOCK_PAGE_SIZE") else 2048)
 
 
 @rule("ioas.ranges.same_aperture")

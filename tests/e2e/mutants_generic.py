@@ -71,10 +71,4 @@ MUTANTS = (
            "iommufd_ioas_alloc_ioctl", "6.12", "ioas.c"),
     Mutant("allow_reserved", "if (cmd->__reserved)", "if (0)", "reserved_field",
            "iommufd_ioas_allow_iovas", "7.3", "ioas.c"),
-    # a kernel that does what its header says ends a divergence
-    Mutant("hwpt_reserved2_checked", "if (cmd->__reserved)",
-           "if (cmd->__reserved || cmd->__reserved2)", "divergence.hwpt_alloc_reserved2"),
-    Mutant("viommu_reserved_checked", "if (cmd->flags || cmd->type",
-           "if (cmd->__reserved || cmd->flags || cmd->type", "divergence.viommu_alloc_reserved",
-           "iommufd_viommu_alloc_ioctl", "7.3", "viommu.c"),
 )

@@ -39,7 +39,7 @@ MUTANTS = (
     # another errno
     Mutant("device_errno", "return PTR_ERR(idev);", "return -EINVAL;",
            "dev_id.names_nothing dev_id.other_type"),
-    Mutant("pt_errno", "rc = -EINVAL; goto out_put_idev;", "rc = -ENOENT; goto out_put_idev;",
+    Mutant("pt_errno", "rc = -EINVAL; goto out_put_idev;", "rc = -EPERM; goto out_put_idev;",
            "pt_id.names_nothing"),
     Mutant("pt_type_errno", "rc = -EINVAL; goto out_put_pt;", "rc = -ENOENT; goto out_put_pt;",
            "pt_id.other_type parent.nested"),

@@ -65,7 +65,7 @@ def test_tox_runs_everything() -> None:
     commands = tox["testenv"]["commands"].strip().splitlines()
     assert commands == [
         *("ruff check", "ruff format --check", "mypy"),
-        "pytest {[parallel]options} --durations=25 {posargs}",
+        "pytest {[parallel]options} --iommufd-strict --durations=25 {posargs}",
     ]
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
     assert settings["mypy"]["strict"]
