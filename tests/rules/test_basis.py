@@ -13,7 +13,8 @@ from pytest_iommufd.kernel.resolver import resolve
 from pytest_iommufd.rules.catalogue import Catalogue, shipped
 from pytest_iommufd.rules.model import DOCUMENTS, TREE
 
-RULES = [(catalogue, rule) for catalogue in shipped() for rule in catalogue.rules.values()]
+CATALOGUES = list(shipped())
+RULES = [(catalogue, rule) for catalogue in CATALOGUES for rule in catalogue.rules.values()]
 README = (Path(__file__).parents[2] / "README.md").read_text()
 # Words of sentences that are no English of the field, or leave out who does what.
 WORST = re.compile(r"\b(told|tells|lacks|although|there is none|refused)\b|^(So|Nor|Neither)\b")
@@ -47,6 +48,6 @@ def test_the_counts_are_in_the_readme() -> None:
     assert f"{counts[False]} are mere behaviour" in text
 
 
-@pytest.mark.parametrize("catalogue", shipped(), ids=lambda catalogue: catalogue.path.parent.name)
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda catalogue: catalogue.path.parent.name)
 def test_sentences_are_of_a_specification(catalogue: Catalogue) -> None:
     assert [rule.says for rule in catalogue.rules.values() if WORST.search(rule.says)] == []
