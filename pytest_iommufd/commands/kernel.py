@@ -14,6 +14,7 @@ from pytest_iommufd.kernel import diff
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import PARTIAL, VARIABLE, Cache, gigabytes
 from pytest_iommufd.kernel.resolver import ready, resolve
+from pytest_iommufd.kernel.source import packages
 from pytest_iommufd.kernel.spec import FORMS, parse
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _doomed(text: str, cache: Cache) -> list[Path]:
     about = {"tree": str(spec.path)} if spec.kind == "tree" else {}
     found = [one for kept in folders for one in entries.find_in(kept, spec.name, about)]
     if spec.version and not spec.series:
-        found += cache.sources.glob(f"linux-source-{spec.version}_*")
+        found += packages.trees(spec.version, cache)
     return found
 
 

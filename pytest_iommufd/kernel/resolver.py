@@ -119,7 +119,7 @@ def _inputs(spec: Spec) -> dict[str, str]:
         known["tree"] = str(spec.path)
         known["content"] = _content(spec.path)
     else:
-        known["package"] = f"linux-source-{spec.version}"
+        known["package"] = packages.package_of(spec.version)
     return _with_series(known, spec) if spec.series else known
 
 

@@ -15,14 +15,14 @@ from pytest_iommufd.kernel.series import patchseries
 
 FORMS = (
     "running (this machine's kernel), a kernel image, a source tree, "
-    "X.Y (Debian source package linux-source-X.Y), or the folder of a kernel built here before; "
-    "+SERIES after a tree or X.Y applies a patch series"
+    "X.Y (Debian source package linux-source-X.Y), X.Y.Z (that release of kernel.org), or the "
+    "folder of a kernel built here before; +SERIES after a tree or X.Y applies a patch series"
 )
 
 DEFAULT_KERNEL = "6.12"
 """The spec when none is given."""
 
-_VERSION = re.compile(r"(?P<version>\d+\.\d+)(?:\+(?P<series>.*))?")
+_VERSION = re.compile(r"(?P<version>\d+\.\d+(?:\.\d+)?)(?:\+(?P<series>.*))?")
 _PATCHABLE = "a source tree or X.Y in front of the series: a patched kernel has to be built"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
 # The x86 boot protocol's signature and where it is (Documentation/arch/x86/boot.rst).
@@ -38,7 +38,7 @@ class Spec:
         kind: what it names.
         name: its name in test ids.
         path: absolute path of an image, a tree or a folder of the cache, else None.
-        version: `X.Y` of a source package, else empty.
+        version: `X.Y` or `X.Y.Z` of a source package, else empty.
         series: patch series to apply, in order.
         base: the spec of what they are applied to; None without series.
     """
@@ -56,7 +56,7 @@ def parse(text: str) -> Spec:
     """Tell what a spec names.
 
     Args:
-        text: `running`, a path to an image or to a tree, or `X.Y`; `+SERIES` may follow.
+        text: `running`, a path to an image or to a tree, `X.Y` or `X.Y.Z`; `+SERIES` may follow.
 
     Returns:
         The spec. Paths in it are absolute and exist.

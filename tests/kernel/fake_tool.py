@@ -94,7 +94,9 @@ def gcc() -> int:
 def apt_cache() -> int:
     private = bool(os.environ.get("APT_CONFIG"))
     known = offers if private or not os.environ.get("FAKE_PRIVATE_ONLY") else {}
-    if "policy" in args:
+    if "showsrc" in args:
+        print("Package: linux\nVersion: 6.12.9-1\n\nPackage: linux\nVersion: 7.1.13-1~bpo13+1")
+    elif "policy" in args:
         version = known.get(args[-1].removeprefix("linux-source-"), "(none)")
         print(f"{args[-1]}:\n  Installed: (none)\n  Candidate: {version}")
     else:
@@ -110,6 +112,8 @@ def apt_get() -> int:
             print("E: Failed to fetch: 404  Not Found")
             return 100
         Path("linux-source.deb").write_bytes(b"deb")
+    if "source" in args:
+        Path("linux_7.1.13.orig.tar.xz").write_bytes(b"xz")
     if "install" in args:
         (Path(sys.argv[0]).parent / args[-1]).symlink_to(sys.argv[0])
     return 0

@@ -172,6 +172,37 @@ def test_version_that_nothing_offers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.expected == "one of 6.1, 6.12"
 
 
+def test_release_of_kernel_org(cache: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_iommufd.kernel.source.packages.find_mirrors", _mirror)
+    kernel = resolve("7.1.13")
+    assert kernel.name == "7.1.13"
+    assert kernel.source == "linux 7.1.13-1~bpo13+1 (Debian)"
+    assert kernel.tree == cache / "sources/linux_7.1.13-1~bpo13+1"
+    assert {path.name for path in kernel.tree.iterdir()} == {"Makefile", "Kconfig", "drivers"}
+    (source,) = (call for call in calls("apt-get") if "source" in call)
+    assert source.split()[-3:] == ["--download-only", "--tar-only", "linux=7.1.13-1~bpo13+1"]
+    sources = (cache / "apt/upstream/private.sources").read_text()
+    assert "Types: deb-src" in sources
+    assert "Suites: sid" in sources
+    asked = len(calls("apt-cache"))
+    assert resolve("7.1.13", update=True) == kernel
+    assert len(calls("apt-cache")) == asked, "a release never changes"
+
+
+def test_release_that_no_mirror_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_iommufd.kernel.source.packages.find_mirrors", _mirror)
+    with pytest.raises(Problem, match=r"no source of Linux 6\.12\.7") as caught:
+        resolve("6.12.7")
+    assert caught.value.expected == "one of 6.12.9, 7.1.13"
+
+
+def test_release_without_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_iommufd.kernel.source.packages.find_mirrors", list)
+    with pytest.raises(Problem, match="no source of Linux") as caught:
+        resolve("6.12.9")
+    assert "a Debian mirror" in caught.value.expected
+
+
 def test_no_apt(fakes: Path) -> None:
     (fakes / "apt-get").unlink()
     with pytest.raises(Problem, match="this machine has no apt"):

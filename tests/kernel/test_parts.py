@@ -126,17 +126,21 @@ def test_mirrors(tmp_path: Path) -> None:
 
 def test_no_mirrors(tmp_path: Path) -> None:
     assert find_mirrors(tmp_path) == []
-    assert not private_sources([], pockets=True)
+    assert not private_sources([], "pockets")
 
 
 def test_private_sources() -> None:
     archive = Mirror("http://a.example/debian", "forky", security=False, signed_by="/k")
     security = Mirror("http://s.example/s", "forky", security=True, signed_by="/k")
-    small = private_sources([archive, security], pockets=True)
+    small = private_sources([archive, security], "pockets")
     for suite in ("forky-updates", "trixie-backports", "bookworm-security", "trixie-security"):
         assert f"Suites: {suite}\n" in small
     assert "Suites: trixie\n" not in small
-    large = private_sources([archive, security], pockets=False)
+    upstream = private_sources([archive, security], "upstream")
+    for suite in ("forky", "bookworm-security", "trixie-backports", "sid"):
+        assert f"Suites: {suite}\n" in upstream
+    assert "Types: deb\n" not in upstream
+    large = private_sources([archive, security], "releases")
     assert large.count("Types: deb\n") == 3
     assert "Signed-By: /k\n" in large
     assert "Architectures: amd64\n" in large

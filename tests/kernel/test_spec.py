@@ -56,7 +56,7 @@ def test_tree_without_slash(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert parse("linux").path == tree
 
 
-@pytest.mark.parametrize("text", ["", "six", "6", "6.12.1", "6.12-rc1", "v6.12"])
+@pytest.mark.parametrize("text", ["", "six", "6", "6.12.1.2", "6.12-rc1", "v6.12"])
 def test_no_spec(text: str) -> None:
     with pytest.raises(Problem, match="not a kernel spec") as caught:
         parse(text)

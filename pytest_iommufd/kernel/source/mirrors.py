@@ -6,10 +6,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Where = Literal["pockets", "releases", "upstream"]
+"""The security, updates and backports suites, which are small; the releases themselves, whose lists
+are some ten times as large; or the sources of all of these, and of what is not released."""
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Releases whose suites carry kernels for source builds, whatever this machine's own is.
@@ -57,13 +61,12 @@ def find_mirrors(apt: Path = Path("/etc/apt")) -> list[Mirror]:
     return list(found)
 
 
-def private_sources(mirrors: list[Mirror], *, pockets: bool) -> str:
+def private_sources(mirrors: list[Mirror], where: Where) -> str:
     """Write the sources in which to look for kernels.
 
     Args:
         mirrors: this machine's mirrors.
-        pockets: the security, updates and backports suites; else the releases themselves, whose
-            lists are some ten times as large.
+        where: in which of their suites.
 
     Returns:
         The content of a deb822 .sources file, empty when there is no mirror for them.
@@ -71,23 +74,23 @@ def private_sources(mirrors: list[Mirror], *, pockets: bool) -> str:
     stanzas: dict[tuple[str, str, str], None] = {}
     for mirror in mirrors:
         for release in dict.fromkeys((mirror.release, *RELEASES)):
-            if pockets:
-                small = ("security",) if mirror.security else ("updates", "backports")
-                suites = [f"{release}-{pocket}" for pocket in small]
-            else:
-                suites = [] if mirror.security else [release]
-            for suite in suites:
+            for suite in _suites(release, where, security=mirror.security):
                 stanzas[mirror.uri, suite, mirror.signed_by] = None
     # One stanza a suite: a mirror that lacks one still gives the others.
+    kind = "Types: deb-src\n" if where == "upstream" else "Types: deb\nArchitectures: amd64\n"
     return "\n".join(
-        "Types: deb\n"
-        f"URIs: {uri}\n"
-        f"Suites: {suite}\n"
-        "Components: main\n"
-        "Architectures: amd64\n"
-        f"Signed-By: {signed_by}\n"
+        f"{kind}URIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {signed_by}\n"
         for uri, suite, signed_by in stanzas
     )
+
+
+def _suites(release: str, where: Where, *, security: bool) -> list[str]:
+    if security:
+        return [] if where == "releases" else [f"{release}-security"]
+    pockets = [f"{release}-updates", f"{release}-backports"]
+    if where == "upstream":
+        return [release, *pockets, "sid", "experimental"]
+    return pockets if where == "pockets" else [release]
 
 
 def _entries(apt: Path) -> Iterator[tuple[str, str, str]]:

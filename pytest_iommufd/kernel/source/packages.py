@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian source packages of the kernel, from whichever suite carries them.
+"""Debian's sources of the kernel, from whichever suite carries them.
 
-The machine's own apt configuration is asked first. A version that it does not offer is looked for
-with a private one: its own lists and cache, the machine's mirrors and keyring, and the suites that
-carry kernels. The machine's apt state is only ever read.
+X.Y is the package linux-source-X.Y, with Debian's patches. The machine's own apt configuration is
+asked first. What it does not offer is looked for with a private one: its own lists and cache, the
+machine's mirrors and keyring, and the suites that carry kernels. The machine's apt state is only
+ever read. X.Y.Z is what kernel.org has released as such, as the source package linux brings it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pytest_iommufd.host import tools
 from pytest_iommufd.host.files import write_whole
 from pytest_iommufd.host.run import run
 from pytest_iommufd.kernel.cache.store import PARTIAL, Cache, Estimates
-from pytest_iommufd.kernel.source.mirrors import find_mirrors, private_sources
+from pytest_iommufd.kernel.source.mirrors import Where, find_mirrors, private_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from pytest_iommufd.host.progress import Progress
 
+# The suites beside a release are small and carry the kernels; the releases are large.
+_CHEAPEST: tuple[Where, ...] = ("pockets", "releases")
 # The .deb, its .tar.xz and the unpacked tree, which for a moment are all there.
 SOURCE_SIZE = 2_300_000_000
 
@@ -65,12 +68,30 @@ class Apt:
         names = (re.fullmatch(r"linux-source-(\d+\.\d+)", line) for line in lines)
         return {name[1] for name in names if name}
 
+    def upstream(self, progress: Progress) -> dict[str, str]:
+        """Versions of the source package linux that this configuration offers, by X.Y.Z."""
+        _, lines = self.run("apt-cache", "showsrc", "--only-source", "linux", progress=progress)
+        versions = [line.split()[1] for line in lines if line.startswith("Version: ")]
+        return {one.rpartition("-")[0]: one for one in sorted(versions)}
+
+
+def package_of(version: str) -> str:
+    """Return the package that has the source of `X.Y` or `X.Y.Z`."""
+    return "linux" if version.count(".") > 1 else f"linux-source-{version}"
+
+
+def trees(version: str, cache: Cache) -> list[Path]:
+    """Return the source trees of `X.Y` or `X.Y.Z` that are in the cache."""
+    name = package_of(version)
+    found = cache.sources.glob(f"{name}_{version}-*" if name == "linux" else f"{name}_*")
+    return [tree for tree in found if tree.suffix != PARTIAL]
+
 
 def fetch(version: str, cache: Cache, progress: Progress, *, update: bool = False) -> Path:
     """Have the source tree of a kernel version in the cache.
 
     Args:
-        version: `X.Y`.
+        version: `X.Y` or `X.Y.Z`.
         cache: where it goes.
         progress: told what is done.
         update: look for a newer package than those already in the cache.
@@ -81,15 +102,18 @@ def fetch(version: str, cache: Cache, progress: Progress, *, update: bool = Fals
     Raises:
         Problem: nothing offers the version, or it cannot be downloaded or unpacked.
     """
-    name = f"linux-source-{version}"
-    here = [tree for tree in cache.sources.glob(f"{name}_*") if tree.suffix != PARTIAL]
-    if here and not update:
+    name = package_of(version)
+    exact = name == "linux"
+    here = trees(version, cache)
+    if here and (exact or not update):
         return max(here, key=lambda tree: tree.stat().st_mtime)
     if tools.missing("apt-get", "apt-cache"):
         raise Problem(
             f"{name} is a Debian package, and this machine has no apt", mend="give a source tree"
         )
     tools.ensure(*tools.UNPACK, progress=progress)
+    if exact:
+        return _fetch_upstream(version, cache, progress)
     said: list[str] = []
     offered: set[str] = set()
     failed: Problem | None = None
@@ -111,9 +135,14 @@ def fetch(version: str, cache: Cache, progress: Progress, *, update: bool = Fals
                 return tree
     if failed:
         raise failed
-    known = ", ".join(sorted(offered, key=lambda v: [int(part) for part in v.split(".")]))
-    raise Problem(
-        f"no source package {name} in this machine's apt sources or in the suites of its mirrors",
+    known = ", ".join(sorted(offered, key=_number))
+    what = f"no source package {name} in this machine's apt sources or in the suites of its mirrors"
+    raise _not_offered(what, known, said)
+
+
+def _not_offered(what: str, known: str, said: list[str]) -> Problem:
+    return Problem(
+        what,
         expected=f"one of {known}" if known else "a Debian mirror in this machine's apt sources",
         mend="give one of those, or a source tree" if known else "give a source tree",
         detail="\n".join(said[-25:]),
@@ -129,25 +158,50 @@ def _configurations(
         (folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
     if not update:
         yield Apt(None, folder / "cache")
-    mirrors = find_mirrors()
-    # The suites beside a release are small and carry the kernels; the releases are large.
-    for name, pockets in (("pockets", True), ("releases", False)):
-        sources = private_sources(mirrors, pockets=pockets)
-        if not sources:
-            continue
-        with cache.lock(folder, progress), cache.writing():
-            private = _private(folder / name, sources)
-            what = "reading Debian's package lists (a private copy)"
-            with Estimates(cache.root).timed(f"apt {name}", 8, what, progress):
-                status, lines = private.run("apt-get", "update", progress=progress)
-            # A mirror may lack a suite; what the others offer counts.
-            said += lines if status else []
-        yield private
+    yield from filter(None, (_private(name, cache, progress, said) for name in _CHEAPEST))
     if update:
         yield Apt(None, folder / "cache")
 
 
-def _private(folder: Path, sources: str) -> Apt:
+def _fetch_upstream(version: str, cache: Cache, progress: Progress) -> Path:
+    said: list[str] = []
+    apt = _private("upstream", cache, progress, said)
+    offered = apt.upstream(progress) if apt else {}
+    if not (apt and version in offered):
+        known = ", ".join(sorted(offered, key=_number))
+        what = f"the mirrors of this machine have no source of Linux {version}"
+        raise _not_offered(what, known, said)
+    tree = cache.sources / f"linux_{offered[version]}"
+    with cache.lock(tree, progress):
+        if not tree.is_dir():
+            _make(tree, apt, cache, progress)
+    return tree
+
+
+def _number(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
+def _private(where: Where, cache: Cache, progress: Progress, said: list[str]) -> Apt | None:
+    """A configuration of some suites, None without a mirror; `said` collects what apt says."""
+    sources = private_sources(find_mirrors(), where)
+    if not sources:
+        return None
+    folder = cache.root / "apt"
+    with cache.writing():
+        (folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+    with cache.lock(folder, progress), cache.writing():
+        private = _configured(folder / where, sources)
+        what = "reading Debian's package lists (a private copy)"
+        seconds = 40 if where == "upstream" else 8
+        with Estimates(cache.root).timed(f"apt {where}", seconds, what, progress):
+            status, lines = private.run("apt-get", "update", progress=progress)
+        # A mirror may lack a suite; what the others offer counts.
+        said += lines if status else []
+    return private
+
+
+def _configured(folder: Path, sources: str) -> Apt:
     """Write a configuration that sees only the given sources."""
     settings = {
         "Dir::Etc::sourcelist": folder / "private.sources",
@@ -173,31 +227,25 @@ def _make(tree: Path, apt: Apt, cache: Cache, progress: Progress) -> None:
     cache.need(SOURCE_SIZE)
     known = Estimates(cache.root)
     package = tree.name.replace("_", "=", 1)
+    pristine = package.startswith("linux=")
+    words = ("source", "--download-only", "--tar-only") if pristine else ("download",)
     with cache.making(tree) as partial:
         scratch = partial / ".pytest-iommufd"
         scratch.mkdir()
         with known.timed("download", 20, f"downloading {package}", progress):
-            status, lines = apt.run("apt-get", "download", package, progress=progress, cwd=scratch)
-        deb = next(scratch.glob("*.deb"), None)
-        if status or not deb:
+            status, lines = apt.run("apt-get", *words, package, progress=progress, cwd=scratch)
+        file = next(scratch.glob("*.orig.tar.*" if pristine else "*.deb"), None)
+        if status or not file:
             raise NotDownloadedError(
                 f"{package} cannot be downloaded",
                 mend="check this machine's network and apt sources, or give a source tree",
                 detail="\n".join(lines[-25:]),
             )
-        with known.timed("unpack", 25, f"unpacking {deb.name}", progress):
-            _run(["dpkg-deb", "-x", deb, scratch], cache, progress)
-            archive = next(scratch.glob("usr/src/linux-source-*.tar.xz"))
-            extract: list[str | Path] = [
-                "tar",
-                "-x",
-                "-f",
-                archive,
-                "-C",
-                partial,
-                "--strip-components=1",
-            ]
-            _run(extract, cache, progress)
+        with known.timed("unpack", 25, f"unpacking {file.name}", progress):
+            if not pristine:
+                _run(["dpkg-deb", "-x", file, scratch], cache, progress)
+                file = next(scratch.glob("usr/src/linux-source-*.tar.xz"))
+            _run(["tar", "-x", "-f", file, "-C", partial, "--strip-components=1"], cache, progress)
             shutil.rmtree(scratch)
 
 
