@@ -43,6 +43,8 @@ def test_image(image: Path) -> None:
 def test_version() -> None:
     spec = parse("6.12")
     assert (spec.kind, spec.version, spec.name) == ("package", "6.12", "6.12")
+    release = parse("6.12.118")
+    assert (release.kind, release.version, release.name) == ("package", "6.12.118", "6.12.118")
 
 
 def test_tree(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
