@@ -27,6 +27,8 @@ _MARKS = {
     Mark.ABSENT: ("\N{EN DASH}", "the kernel lacks what the rule is about"),
     Mark.NOT_RUN: ("\N{MIDDLE DOT}", "no test of the rule was run"),
 }
+# Lists of their own, before the rules.
+_LISTED = {"Known defects": Mark.DEFECT, "Behaviour that differs": Mark.DIFFERS}
 
 
 def render(data: Mapping[str, Any]) -> str:
@@ -43,6 +45,15 @@ def render(data: Mapping[str, Any]) -> str:
     return environment.from_string(source.read_text("utf-8")).render(
         data,
         groups=_joined(groups),
+        listed={
+            title: [
+                (rule, kernel, result)
+                for rule in data["rules"]
+                for kernel, result in rule["results"].items()
+                if result["mark"] == mark.value
+            ]
+            for title, mark in _LISTED.items()
+        },
         marks=[
             {"name": mark.value, "key": mark.name.lower(), "symbol": symbol, "meaning": meaning}
             for mark, (symbol, meaning) in _MARKS.items()

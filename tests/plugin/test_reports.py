@@ -330,6 +330,9 @@ def test_the_page_flags_what_differs_and_what_is_known(data: dict[str, Any]) -> 
     page = rules_html.render(data)
     assert '<td class="defect"' in page
     assert "known: &lt;script&gt;" in page
+    assert page.count('href="#area.two.panics"') == 2  # among the known defects, and at the rule
+    assert "<h2>Known defects</h2>" in page
+    assert "<h2>Behaviour that differs</h2>" not in page
 
 
 def test_the_json_is_the_page_s_data(data: dict[str, Any]) -> None:
