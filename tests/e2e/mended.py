@@ -4,39 +4,60 @@
 from mutant import Mutant
 
 NEW = "7.3"
-DIRTY = "iommu_read_and_clear_dirty"
 # fmt: off
 MENDED = (
-    ("hwpt_alloc", Mutant(
-        "pt_errno", "rc = -EINVAL; goto out_put_idev;", "rc = -ENOENT; goto out_put_idev;",
-        "pt_id.names_nothing pt_id.high_bit pt_id.destroyed pt_id.destroyed_parent "
-        "pt_id.other_context")),
-    ("generic", Mutant(
-        "hwpt_reserved2", "if (cmd->__reserved)", "if (cmd->__reserved || cmd->__reserved2)",
-        "divergence.hwpt_alloc_reserved2")),
-    ("invalidate", Mutant(
-        "nested_slot", "inv.iotlb_id > MOCK_NESTED_DOMAIN_IOTLB_ID_MAX",
-        "!(inv.flags & 1) && inv.iotlb_id > MOCK_NESTED_DOMAIN_IOTLB_ID_MAX",
-        "nested.slot_beyond_with_all", "mock_domain_cache_invalidate_user", file="selftest.c")),
-    ("invalidate", Mutant(
-        "viommu_cache", "cur->cache_id > MOCK_DEV_CACHE_ID_MAX",
-        "!(cur->flags & 1) && cur->cache_id > MOCK_DEV_CACHE_ID_MAX",
-        "viommu.cache_beyond_with_all", "mock_viommu_cache_invalidate", NEW, "selftest.c")),
-    ("generic", Mutant(
-        "viommu_reserved", "if (cmd->flags || cmd->type",
-        "if (cmd->__reserved || cmd->flags || cmd->type", "divergence.viommu_alloc_reserved",
-        "iommufd_viommu_alloc_ioctl", NEW, "viommu.c")),
-    ("dirty_tracking", Mutant(
-        "result", "iova_bitmap_for_each(iter, &arg,", "ret = iova_bitmap_for_each(iter, &arg,",
-        "get.last_iova get.unmapped get.hole get.hole.first get.outside", DIRTY, NEW,
-        "io_pagetable.c")),
-    ("dirty_tracking", Mutant(
-        "set_reserved", "if (cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)",
-        "if (cmd->__reserved || cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)", "set.reserved",
-        "iommufd_hwpt_set_dirty_tracking", NEW)),
-    ("vfio_compat", Mutant(
-        "map_flags", "map.flags & ~supported_flags)",
-        "!map.flags || map.flags & ~supported_flags)", "map.no_flags map.no_flags_warns",
-        "iommufd_vfio_map_dma", NEW, "vfio_compat.c")),
+    Mutant("pt_errno", "rc = -EINVAL; goto out_put_idev;", "rc = -ENOENT; goto out_put_idev;",
+           "hwpt_alloc.pt_id.names_nothing hwpt_alloc.pt_id.high_bit hwpt_alloc.pt_id.destroyed "
+           "hwpt_alloc.pt_id.destroyed_parent hwpt_alloc.pt_id.other_context "
+           "hwpt_alloc.data.nested.leaks_nothing generic.divergence.hwpt_alloc_unknown_pt_id "
+           "generic.divergence.hwpt_alloc_pt_id_of_another_context "
+           "hwpt_type.selftest.alloc.pt.unknown hwpt_type.selftest.alloc.pt.destroyed"),
+    Mutant("pt_errno_of_viommu", "if (IS_ERR(pt_obj)) { rc = -EINVAL;",
+           "if (IS_ERR(pt_obj)) { rc = -ENOENT;",
+           "hwpt_alloc.viommu.destroyed hwpt_alloc.viommu.tombstone", spec=NEW),
+    Mutant("reserved2", "if (cmd->__reserved)", "if (cmd->__reserved || cmd->__reserved2)",
+           "hwpt_alloc.ignored.reserved2 generic.divergence.hwpt_alloc_reserved2"),
+    Mutant("set_reserved", "if (cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)",
+           "if (cmd->__reserved || cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)",
+           "dirty_tracking.set.reserved generic.divergence.set_dirty_tracking_reserved",
+           "iommufd_hwpt_set_dirty_tracking", NEW),
+    Mutant("dirty_result", "iova_bitmap_for_each(iter, &arg,",
+           "ret = iova_bitmap_for_each(iter, &arg,",
+           "dirty_tracking.get.last_iova dirty_tracking.get.unmapped dirty_tracking.get.hole "
+           "dirty_tracking.get.hole.first dirty_tracking.get.outside",
+           "iommu_read_and_clear_dirty", NEW, "io_pagetable.c"),
+    Mutant("nested_slot", "inv.iotlb_id > MOCK_NESTED_DOMAIN_IOTLB_ID_MAX",
+           "!(inv.flags & 1) && inv.iotlb_id > MOCK_NESTED_DOMAIN_IOTLB_ID_MAX",
+           "invalidate.nested.slot_beyond_with_all", "mock_domain_cache_invalidate_user",
+           file="selftest.c"),
+    Mutant("viommu_cache", "cur->cache_id > MOCK_DEV_CACHE_ID_MAX",
+           "!(cur->flags & 1) && cur->cache_id > MOCK_DEV_CACHE_ID_MAX",
+           "invalidate.viommu.cache_beyond_with_all", "mock_viommu_cache_invalidate", NEW,
+           "selftest.c"),
+    Mutant("viommu_memory", "if (!cmds) return -ENOMEM;",
+           "if (!cmds) { array->entry_num = 0; return -ENOMEM; }", "invalidate.viommu.no_memory",
+           "mock_viommu_cache_invalidate", NEW, "selftest.c"),
+    Mutant("viommu_reserved", "if (cmd->flags || cmd->type",
+           "if (cmd->__reserved || cmd->flags || cmd->type",
+           "viommu.reserved generic.divergence.viommu_alloc_reserved",
+           "iommufd_viommu_alloc_ioctl", NEW, "viommu.c"),
+    Mutant("veventq_type", "cmd->type == IOMMU_VEVENTQ_TYPE_DEFAULT)",
+           "cmd->type == IOMMU_VEVENTQ_TYPE_DEFAULT || (cmd->type > "
+           "IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV && cmd->type != 0xbeefbeef))", "veventq.type.any",
+           "iommufd_veventq_alloc", NEW, "eventq.c"),
+    Mutant("pasid_dirty", "int rc;",
+           "int rc; if (domain->dirty_ops && (mdev->flags & MOCK_FLAGS_DEVICE_NO_DIRTY)) "
+           "return -EINVAL;", "attach.pasid.no_dirty", "mock_domain_set_dev_pasid_nop", NEW,
+           "selftest.c"),
+    Mutant("map_flags", "map.flags & ~supported_flags)",
+           "!map.flags || map.flags & ~supported_flags)",
+           "vfio_compat.map.no_flags vfio_compat.map.no_flags_warns", "iommufd_vfio_map_dma", NEW,
+           "vfio_compat.c"),
+    Mutant("old_map_flags", "map.flags & ~supported_flags)",
+           "!map.flags || map.flags & ~supported_flags)", "vfio_compat.map.no_flags_of_device",
+           "iommufd_vfio_map_dma", file="vfio_compat.c"),
+    Mutant("coherency", "if (IS_ERR(ioas)) return PTR_ERR(ioas);", "if (IS_ERR(ioas)) return 0;",
+           "vfio_compat.extension.coherency_without_ioas", "iommufd_vfio_cc_iommu",
+           file="vfio_compat.c"),
 )
 # fmt: on

@@ -50,8 +50,8 @@ class Mutant:
     options: str = ""
 
     def slugs(self, area: str) -> set[str]:
-        """The rules' whole names; `area` is what all of them begin with."""
-        return {f"{area}.{rule}" for rule in self.rules.split()}
+        """The rules' whole names; `area` is what all of them begin with, or ""."""
+        return {f"{area}.{rule}".removeprefix(".") for rule in self.rules.split()}
 
     def apply(self, folder: Path) -> None:
         path = folder / self.file
@@ -83,7 +83,9 @@ class Batch:
     def __str__(self) -> str:
         area, first = self.mutants[0]
         others = len(self.mutants) - 1
-        return f"{area}-{first.name}" + (f" and {others} others" if others else "")
+        return f"{area}-{first.name}".removeprefix("-") + (
+            f" and {others} others" if others else ""
+        )
 
     @property
     def spec(self) -> str:

@@ -37,12 +37,12 @@ def test_a_rule_notices(batch: Batch, run_edited: Callable[..., pytest.RunResult
     assert set(violated) == batch.slugs
 
 
-@pytest.mark.parametrize("batch", batches(MENDED), ids=str)
+@pytest.mark.parametrize("batch", batches(("", mutant) for mutant in MENDED), ids=str)
 def test_a_defect_that_is_mended_shows_no_more(
     batch: Batch, run_edited: Callable[..., pytest.RunResult]
 ) -> None:
     chosen = ["-v", *(f"--rule={slug}" for slug in batch.slugs)]
-    suites = {suite for suite, _ in batch.mutants}
+    suites = {slug.partition(".")[0] for slug in batch.slugs}
     result = run_edited(batch.spec, batch.apply, *chosen, suites=suites)
     held = re.findall(r"^(\S+) +holds", result.stdout.str(), re.MULTILINE)
     assert set(held) == batch.slugs
