@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
-# Fixtures by the kind of what is no IOAS; a number names nothing. The suite `generic` has each kind
-# with each field of each command.
-NO_IOAS: dict[str, int | str] = {"never_used": 9999, "hwpt": "auto_hwpt"}
+NEVER_USED = 9999
 
 
 @pytest.fixture
@@ -35,11 +33,15 @@ def aperture(uapi: Uapi) -> tuple[int, int]:
     return int(uapi.MOCK_APERTURE_START), int(uapi.MOCK_APERTURE_LAST)
 
 
-@pytest.fixture(params=list(NO_IOAS.values()), ids=list(NO_IOAS))
+@pytest.fixture
+def unknown_id() -> int:
+    """An ID that no object has. Of another type is auto_hwpt here; `generic` has each type."""
+    return NEVER_USED
+
+
+@pytest.fixture(params=["unknown_id", "auto_hwpt"])
 def no_ioas(request: pytest.FixtureRequest) -> int:
-    """Ids that no IOAS has, one after the other."""
-    if isinstance(request.param, int):
-        return request.param
+    """IDs that no IOAS has, one after the other."""
     found: int = request.getfixturevalue(request.param).__index__()
     return found
 

@@ -179,9 +179,15 @@ def test_reserved_field(expected, ioas, bit):
 
 
 @rule("ioas.allow.ioas_id")
-def test_no_ioas(expected, ioas, no_ioas):
+def test_unknown_ioas(expected, ioas, unknown_id):
     with expected:
-        ioas.allow_iovas(FIRST_PLACE, ioas_id=no_ioas)
+        ioas.allow_iovas(FIRST_PLACE, ioas_id=unknown_id)
+
+
+@rule("ioas.allow.ioas_id.other_type")
+def test_ioas_of_another_type(expected, ioas, auto_hwpt):
+    with expected:
+        ioas.allow_iovas(FIRST_PLACE, ioas_id=auto_hwpt)
 
 
 @rule("ioas.add_reserved.length")

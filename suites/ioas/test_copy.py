@@ -125,15 +125,27 @@ def test_neither_readable_nor_writeable(expected, ioas, area, page_size, flags):
 
 
 @rule("ioas.copy.source_id")
-def test_no_source(expected, ioas, no_ioas):
+def test_unknown_source(expected, ioas, unknown_id):
     with expected:
-        ioas.copy(no_ioas, PAGE, PAGE)
+        ioas.copy(unknown_id, PAGE, PAGE)
+
+
+@rule("ioas.copy.source_id.other_type")
+def test_source_of_another_type(expected, ioas, auto_hwpt):
+    with expected:
+        ioas.copy(auto_hwpt, PAGE, PAGE)
 
 
 @rule("ioas.copy.destination_id")
-def test_no_destination(expected, ioas, area, page_size, no_ioas):
+def test_unknown_destination(expected, ioas, area, page_size, unknown_id):
     with expected:
-        ioas.copy(ioas, area, page_size, dst_ioas_id=no_ioas)
+        ioas.copy(ioas, area, page_size, dst_ioas_id=unknown_id)
+
+
+@rule("ioas.copy.destination_id.other_type")
+def test_destination_of_another_type(expected, ioas, area, page_size, auto_hwpt):
+    with expected:
+        ioas.copy(ioas, area, page_size, dst_ioas_id=auto_hwpt)
 
 
 @rule("ioas.copy.length_zero")

@@ -154,6 +154,12 @@ def test_reserved_field(expected, iommufd, ioas, bit):
 
 
 @rule("ioas.ranges.ioas_id")
-def test_no_ioas(expected, iommufd, no_ioas):
+def test_unknown_ioas(expected, iommufd, unknown_id):
     with expected:
-        iommufd.ioctl(RANGES, ioas_id=no_ioas)
+        iommufd.ioctl(RANGES, ioas_id=unknown_id)
+
+
+@rule("ioas.ranges.ioas_id.other_type")
+def test_ioas_of_another_type(expected, iommufd, auto_hwpt):
+    with expected:
+        iommufd.ioctl(RANGES, ioas_id=auto_hwpt)

@@ -75,9 +75,15 @@ def test_readable_or_writeable(ioas, buffer, base, flags):
 
 
 @rule("ioas.map.ioas_id")
-def test_no_ioas(expected, ioas, buffer, no_ioas):
+def test_unknown_ioas(expected, ioas, buffer, unknown_id):
     with expected:
-        ioas.map(buffer, ioas_id=no_ioas)
+        ioas.map(buffer, ioas_id=unknown_id)
+
+
+@rule("ioas.map.ioas_id.other_type")
+def test_ioas_of_another_type(expected, ioas, buffer, auto_hwpt):
+    with expected:
+        ioas.map(buffer, ioas_id=auto_hwpt)
 
 
 @rule("ioas.map.length_zero")

@@ -91,9 +91,15 @@ def test_neither_readable_nor_writeable(expected, ioas, fd, flags):
 
 
 @rule("ioas.map_file.ioas_id")
-def test_no_ioas(expected, ioas, fd, no_ioas):
+def test_unknown_ioas(expected, ioas, fd, unknown_id):
     with expected:
-        ioas.map_file(fd, PAGE, ioas_id=no_ioas)
+        ioas.map_file(fd, PAGE, ioas_id=unknown_id)
+
+
+@rule("ioas.map_file.ioas_id.other_type")
+def test_ioas_of_another_type(expected, ioas, fd, auto_hwpt):
+    with expected:
+        ioas.map_file(fd, PAGE, ioas_id=auto_hwpt)
 
 
 @rule("ioas.map_file.length_zero")

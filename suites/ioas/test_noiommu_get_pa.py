@@ -78,9 +78,15 @@ def test_largest_iova(expected, get_pa, ioas):
 
 
 @rule("ioas.noiommu_get_pa.no_ioas")
-def test_no_ioas(expected, get_pa, no_ioas):
+def test_unknown_ioas(expected, get_pa, unknown_id):
     with expected:
-        get_pa(no_ioas)
+        get_pa(unknown_id)
+
+
+@rule("ioas.noiommu_get_pa.no_ioas.other_type")
+def test_ioas_of_another_type(expected, get_pa, auto_hwpt):
+    with expected:
+        get_pa(auto_hwpt)
 
 
 @rule("ioas.noiommu_get_pa.unmapped")

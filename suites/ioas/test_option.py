@@ -86,13 +86,20 @@ def test_rlimit_mode_with_an_unknown_op(expected, rlimit_mode, op):
 
 
 @rule("ioas.option.rlimit_mode.object_id")
-@pytest.mark.parametrize("value", [None, 0])
+@OPS
+def test_rlimit_mode_is_of_no_object(expected, rlimit_mode, unknown_id, op):
+    # with an object in the context, setting the mode fails anyway
+    with expected:
+        rlimit_mode(op=op, object_id=unknown_id)
+
+
+@rule("ioas.option.rlimit_mode.object_id_first")
 @pytest.mark.parametrize("privileged", [False, True])
-def test_rlimit_mode_is_of_no_object(expected, request, rlimit_mode, ioas, value, privileged):
+def test_object_takes_precedence(expected, request, rlimit_mode, ioas, privileged):
     if not privileged:
         request.getfixturevalue("without_sys_resource")
     with expected:
-        rlimit_mode(value, object_id=ioas.id)
+        rlimit_mode(0, object_id=ioas.id)
 
 
 @rule("ioas.option.rlimit_mode.busy")
@@ -159,10 +166,23 @@ def test_huge_pages_with_an_unknown_op(expected, ioas, op):
 
 
 @rule("ioas.option.huge_pages.object_id")
-@pytest.mark.parametrize("op", [0, 1, 2])
-def test_huge_pages_of_no_ioas(expected, ioas, no_ioas, op):
+@OPS
+def test_huge_pages_of_an_unknown_ioas(expected, ioas, unknown_id, op):
     with expected:
-        ioas.huge_pages(op=op, object_id=no_ioas)
+        ioas.huge_pages(op=op, object_id=unknown_id)
+
+
+@rule("ioas.option.huge_pages.object_id.other_type")
+@OPS
+def test_huge_pages_of_another_type(expected, ioas, auto_hwpt, op):
+    with expected:
+        ioas.huge_pages(op=op, object_id=auto_hwpt)
+
+
+@rule("ioas.option.huge_pages.object_id_first")
+def test_no_ioas_takes_precedence(expected, ioas, no_ioas):
+    with expected:
+        ioas.huge_pages(op=2, object_id=no_ioas)
 
 
 @rule("ioas.option.huge_pages.device")

@@ -156,9 +156,15 @@ def test_all_of_an_empty_ioas(ioas):
 
 
 @rule("ioas.unmap.ioas_id")
-def test_no_ioas(expected, ioas, no_ioas):
+def test_unknown_ioas(expected, ioas, unknown_id):
     with expected:
-        ioas.unmap(0, LAST, ioas_id=no_ioas)
+        ioas.unmap(0, LAST, ioas_id=unknown_id)
+
+
+@rule("ioas.unmap.ioas_id.other_type")
+def test_ioas_of_another_type(expected, ioas, auto_hwpt):
+    with expected:
+        ioas.unmap(0, LAST, ioas_id=auto_hwpt)
 
 
 @rule("ioas.unmap.unwritable")
