@@ -80,10 +80,17 @@ def test_many_ranges(ioas, buffer):
 
 
 @rule("ioas.allow.order")
-@pytest.mark.parametrize("wrong", [(5, 5), (LAST, LAST), (LAST, 0)])
-def test_range_must_not_be_one_byte_or_less(expected, ioas, wrong):
+@pytest.mark.parametrize("wrong", [(6, 5), (LAST, 0)])
+def test_range_must_not_be_reversed(expected, ioas, wrong):
     with expected:
         ioas.allow_iovas(FIRST_PLACE, wrong)
+
+
+@rule("ioas.allow.one_byte")
+@pytest.mark.parametrize("iova", [0, 5, LAST])
+def test_range_may_be_one_byte(expected, ioas, iova):
+    with expected:
+        ioas.allow_iovas(FIRST_PLACE, (iova, iova))
 
 
 @rule("ioas.allow.two_bytes")

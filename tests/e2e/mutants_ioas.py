@@ -25,7 +25,7 @@ MUTANTS = (
            RANGES, file=IOAS),
     Mutant("allow_reserved", "if (cmd->__reserved)", "if (0)", "allow.reserved", ALLOW,
            file=IOAS),
-    Mutant("allow_order", "range.start >= range.last", "range.start > range.last", "allow.order",
+    Mutant("allow_order", "range.start >= range.last", "range.start == range.last", "allow.order",
            LOAD, file=IOAS),
     Mutant("allow_overlap", "if (interval_tree_iter_first(itree, range.start, range.last))",
            "if (0)", "allow.overlap", LOAD, file=IOAS),
