@@ -11,8 +11,9 @@ from pytest_iommufd.iommufd.object import IommufdObject
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd.memory import Buffer
 
-# IOMMU_IOAS_MAP_*: FIXED_IOVA, WRITEABLE, READABLE.
+# IOMMU_IOAS_MAP_*: FIXED_IOVA, WRITEABLE, READABLE; and the last two, for an IOVA that is chosen.
 FIXED_RW = 7
+AUTOMATIC_RW = 6
 # bytes of a struct iommu_iova_range
 _RANGE_SIZE = 16
 

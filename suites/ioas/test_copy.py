@@ -9,7 +9,7 @@ import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
-from pytest_iommufd.iommufd.ioas import FIXED_RW
+from pytest_iommufd.iommufd.ioas import AUTOMATIC_RW, FIXED_RW
 
 PAGE = 0x1000
 LAST = (1 << 64) - 1
@@ -112,9 +112,16 @@ def test_unknown_flag(expected, ioas, area, page_size, bit):
 
 @rule("ioas.copy.largest")
 @pytest.mark.parametrize("field", ["length", "src_iova", "dst_iova"])
-def test_largest_numbers(expected, ioas, area, page_size, field):
+def test_largest_numbers(expected, ioas, area, field):
+    given = {"src_iova": area, "length": 1, "dst_iova": PLACE} | {field: LAST}
     with expected:
-        ioas.copy(ioas, area, **({"length": page_size, "flags": 6} | {field: LAST}))
+        ioas.copy(ioas, area, **(given | {"flags": FIXED_RW}))
+
+
+@rule("ioas.copy.largest.automatic")
+def test_automatic_destination_is_the_last_byte(expected, ioas, area, page_size):
+    with expected:
+        ioas.copy(ioas, area, page_size, iova=LAST, flags=AUTOMATIC_RW)
 
 
 @rule("ioas.copy.protection")

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
+from pytest_iommufd.iommufd.ioas import AUTOMATIC_RW
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Buffer
@@ -80,7 +81,13 @@ def test_unknown_flag(expected, ioas, fd, bit):
 @pytest.mark.parametrize("field", ["length", "iova"])
 def test_largest_numbers(expected, ioas, fd, field):
     with expected:
-        ioas.map_file(fd, **({"length": PAGE, "flags": 6} | {field: LAST}))
+        ioas.map_file(fd, **({"length": 1, "iova": PLACE} | {field: LAST}))
+
+
+@rule("ioas.map_file.largest.automatic")
+def test_automatic_iova_is_the_last_byte(expected, ioas, fd):
+    with expected:
+        ioas.map_file(fd, PAGE, iova=LAST, flags=AUTOMATIC_RW)
 
 
 @rule("ioas.map_file.protection")
