@@ -117,9 +117,17 @@ def test_length_cannot_be_rounded_and_va_wraps(expected, ioas, buffer, length):
 
 @rule("ioas.map.va_wraps")
 @pytest.mark.parametrize(("va", "length"), [(LAST, 1), (LAST - 0xFFF, PAGE), (1 << 63, 1 << 63)])
-def test_memory_wraps(expected, ioas, va, length):
+def test_memory_ends_at_the_last_address(expected, ioas, va, length):
     with expected:
         ioas.map(va, length, iova=0)
+
+
+@rule("ioas.map.va_wraps.beyond")
+@pytest.mark.parametrize("va", [LAST, LAST - 0xFFF, 1 << 63], ids=hex)
+@pytest.mark.parametrize("beyond", [1, PAGE])
+def test_memory_wraps(expected, ioas, va, beyond):
+    with expected:
+        ioas.map(va, LAST - va + 1 + beyond, iova=0)
 
 
 @rule("ioas.map.iova_wraps")

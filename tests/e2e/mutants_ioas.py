@@ -36,6 +36,9 @@ MUTANTS = (
            "map.last_iova map.length_all", MAP, file=IOAS),
     Mutant("map_protection", "(IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE)))",
            "IOMMU_IOAS_MAP_WRITEABLE) && 0)", "map.protection", MAP, file=IOAS),
+    Mutant("map_wraps", "if (check_add_overflow((unsigned long)uptr, length, &end)) return"
+           " ERR_PTR(-EOVERFLOW);", "end = 0; (void)end;", "map.va_wraps map.va_wraps.beyond",
+           "iopt_alloc_user_pages", "7.3", "pages.c"),
     Mutant("map_file_flags", "~(IOMMU_IOAS_MAP_FIXED_IOVA |", "~(cmd->flags |", "map_file.flags",
            MAP_FILE, "7.3", IOAS),
     Mutant("map_file_largest", "cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX", "0",
