@@ -136,15 +136,28 @@ def test_device_keeps_the_pages_of_a_process_that_is_gone(
 
 
 @rule("ioas.change_process.uncounted")
-def test_what_was_pinned_with_ipc_lock_is_not_moved(
-    iommufd, mock_device, ioas, memfd_buffer, process
+def test_what_was_pinned_with_ipc_lock_is_moved(
+    expected, iommufd, mock_device, ioas, memfd_buffer, process
+):
+    assert mock_device.id
+    ioas.map_file(memfd_buffer.fd, PAGES * PAGE)
+    child = process.fork()
+    with expected:
+        as_seen_by(iommufd, child).ioctl(CHANGE)
+    assert [counted(who, "VmPin") for who in (process, child)] == [0, PAGES]
+
+
+@rule("ioas.change_process.uncounted.unmapped_later")
+def test_what_was_pinned_with_ipc_lock_is_paid_back(
+    expected, iommufd, mock_device, ioas, memfd_buffer, process
 ):
     assert mock_device.id
     ioas.map_file(memfd_buffer.fd, PAGES * PAGE)
     child = process.fork()
     as_seen_by(iommufd, child).ioctl(CHANGE)
-    assert counted(process, "VmPin") == PAGES
-    assert counted(child, "VmPin") == 0
+    with expected:
+        ioas.unmap_all()
+    assert [counted(who, "VmPin") for who in (process, child)] == [0, 0]
 
 
 @rule("ioas.change_process.limit")
