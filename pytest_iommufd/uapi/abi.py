@@ -138,6 +138,15 @@ class Uapi(Names):
             return False
         return True
 
+    @property
+    def structs(self) -> list[str]:
+        """Names of all structs."""
+        return list(self._structs)
+
+    def is_of_iommufd(self, name: str) -> bool:
+        """Tell whether a name can be one of iommufd.h: not of iommufd_test.h, and not VFIO's."""
+        return _header_of(name) == "include/uapi/linux/iommufd.h"
+
     def struct(self, name: str, /, **fields: object) -> Struct:
         """Make a struct: zeroes, but for the fields given.
 

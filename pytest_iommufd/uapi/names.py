@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.uapi.tables import NAMES_OF_FIELD, TEST_MEMBER_OF_OP
@@ -32,6 +33,16 @@ class Names:
         for enum in enums.values():
             self._constants.update(enum)
         self._names: dict[str, dict[str, int]] = {}
+
+    @property
+    def constants(self) -> list[str]:
+        """Names of all constants but commands."""
+        return [name for name in self._constants if name not in self._commands]
+
+    def is_flag(self, name: str) -> bool:
+        """Tell whether a constant is of an enum of flags."""
+        enums = (enum for enum, names in self._enums.items() if name in names)
+        return any(re.search(r"_flags?$", enum) for enum in enums)
 
     def test_member(self, op: int) -> str:
         """Name of the member of iommu_test_cmd that an operation uses, empty when unknown."""

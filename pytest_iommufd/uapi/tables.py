@@ -63,5 +63,8 @@ NAMES_OF_FIELD: dict[str, tuple[str, ...]] = {
     "vfio_iommu_type1_info.flags": ("VFIO_IOMMU_INFO_",),
 }
 
+# Names that no shipped header has, of a patch series that a suite describes as a dialect.
+DESCRIBED_OF_SERIES = frozenset({"IOMMU_HWPT_TYPE_DEFAULT", "iommu_hwpt_alloc.hwpt_type"})
+
 # Fields that are a set of bits; any other field with names holds one of them.
 MASKS = frozenset({"flags", "dev_flags", "perm", "out_capabilities"})
