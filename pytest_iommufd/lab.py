@@ -65,6 +65,7 @@ class Bench:
 
     Attributes:
         kernel: the same.
+        header: the kernel's own header, if it has one.
         agent: the agent's program, compiled for this kernel's structs.
         acceleration: as text.
         machine: started when it is first used, or by its start().
@@ -72,7 +73,8 @@ class Bench:
 
     def __init__(self, kernel: Kernel, settings: Settings) -> None:
         self.kernel = kernel
-        self._uapi = Uapi.load(kernel.uapi) if kernel.uapi else None
+        self.header = Uapi.load(kernel.uapi) if kernel.uapi else None
+        self._uapi = self.header
         compiled_for = self._uapi or Uapi.shipped()[0]
         self.agent = build.compiled(compiled_for.layout_source(), settings.cache)
         self.machine = self._machine(settings)

@@ -15,6 +15,7 @@ import pytest
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.files import writable, write_whole
+from pytest_iommufd.hwpt_types.registry import declared
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.plugin.kernels import is_worker, names, spec_of
 from pytest_iommufd.reports import html as rules_html
@@ -81,8 +82,19 @@ def notes(config: pytest.Config) -> dict[str, Any]:
     return {
         "folders": [str(folder) for folder in config.stash.get(_FOLDERS, [])],
         "made": config.stash.get(_MADE, []),
-        "kernels": [asdict(KernelInfo.on(bench)) for bench in config.stash[LAB].benches],
+        "kernels": [asdict(info) for info in _kernels(config)],
     }
+
+
+def _kernels(config: pytest.Config) -> list[KernelInfo]:
+    """Describe the kernels of this process; a declared type is no new name of a header."""
+    names: set[str] = set()
+    with contextlib.suppress(Problem):  # the run has told what is wrong with a declaration
+        for one in declared(config):
+            names.update(one.names())
+            for part in one.parts():
+                names |= {part.data_type, part.struct}
+    return [KernelInfo.on(bench, names) for bench in config.stash[LAB].benches]
 
 
 class RuleReporter:
@@ -138,10 +150,9 @@ class RuleReporter:
             return
         names = self._names()
         self._verdicts.complete(names, slugs)
+        self._kernels |= {info.name: info for info in _kernels(self._config)}
         if not self._wanted:
             return
-        for bench in self._config.stash[LAB].benches:
-            self._kernels[bench.kernel.name] = KernelInfo.on(bench)
         kernels = {name: KernelInfo(name, spec) for name, spec in names.items()} | self._kernels
         kernels.setdefault(NO_KERNEL, KernelInfo(NO_KERNEL, "", source="tests that use no kernel"))
         stopped = session.shouldfail or session.shouldstop
@@ -159,7 +170,7 @@ class RuleReporter:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the rules' results."""
         if self._ran:
-            terminal.summary(terminalreporter, self._verdicts)
+            terminal.summary(terminalreporter, self._verdicts, self._kernels)
         for failure in self._failures:
             terminalreporter.line(failure, red=True)
 

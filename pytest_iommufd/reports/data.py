@@ -4,6 +4,7 @@
     schema, pytest_iommufd, began, seconds, exit_status
     stopped     why not all tests ran, or ""
     kernels     name, spec, release, source, acceleration, agent, dialect, dialect_about;
+                undescribed: names of its header that the suites do not describe, and what they are;
                 counts: how many rules have each mark
     suites      title, dialects: name, about, like
     rules       slug, suite, sentence, sources, promises or behaviour, needs, expected by dialect,
@@ -15,7 +16,7 @@ SCHEMA grows when a key goes away or means something else.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd.agent import build
 from pytest_iommufd.rules.rerun import command
+from pytest_iommufd.uapi.undescribed import undescribed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from pytest_iommufd.lab import Bench
     from pytest_iommufd.rules.catalogue import Catalogue
@@ -45,6 +47,7 @@ class KernelInfo:
         source: where it came from.
         acceleration: how it ran.
         agent: the build of the program that made the calls.
+        undescribed: names of its header that the suites do not describe, and what they are.
     """
 
     name: str
@@ -53,10 +56,16 @@ class KernelInfo:
     source: str = ""
     acceleration: str = ""
     agent: str = ""
+    undescribed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def on(cls, bench: Bench) -> KernelInfo:
-        """Describe a bench's kernel."""
+    def on(cls, bench: Bench, declared: Collection[str] = ()) -> KernelInfo:
+        """Describe a bench's kernel.
+
+        Args:
+            bench: where it is tested.
+            declared: names of headers that are described beside the suites.
+        """
         kernel, machine = bench.kernel, bench.machine
         booted = machine.hello.release if machine.running and not kernel.release else ""
         return cls(
@@ -66,6 +75,11 @@ class KernelInfo:
             source=kernel.source,
             acceleration=str(machine.acceleration),
             agent=build.build_id(bench.agent),
+            undescribed={
+                name: kind.value
+                for name, kind in (undescribed(bench.header) if bench.header else {}).items()
+                if name not in declared
+            },
         )
 
 

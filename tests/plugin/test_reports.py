@@ -302,7 +302,8 @@ def data(tmp_path: Path) -> dict[str, Any]:
     )
     verdicts.add(Result("6.12", "other.rule", Mark.VIOLATED, "6.12", got="EINVAL"))
     verdicts.complete({"6.12": "6.12", "6.12+posted": "6.12+posted"}, catalogue.rules)
-    kernels = {"6.12": KernelInfo("6.12", "6.12", source=evil)}
+    new = {"IOMMU_TO_COME": "flag"}
+    kernels = {"6.12": KernelInfo("6.12", "6.12", source=evil, undescribed=new)}
     return gather(verdicts, [catalogue], kernels, RunData(0, 1.25, 2, "interrupted"))
 
 
@@ -318,6 +319,7 @@ def test_the_page_is_whole_and_loads_nothing(data: dict[str, Any]) -> None:
         *("It <i>holds</i>.", "a <b>patch</b>", "<script>alert(1)</script>"),
         *("The run did not finish: interrupted", "as it was", "IOMMU_NO_SUCH_THING"),
         "pytest --iommufd-kernel 6.12 --iommufd-rule other.rule",
+        "not yet described: flag IOMMU_TO_COME",
     ):
         assert text in page.text
 
