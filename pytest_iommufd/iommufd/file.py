@@ -162,6 +162,9 @@ class IoctlFile:
     def send(self, request: Request) -> Call:
         """Make an ioctl.
 
+        Returns:
+            The call; a command's positive result is its `result.ret`.
+
         Raises:
             IoctlError: the call failed.
         """

@@ -84,7 +84,7 @@ class Call:
         at: where the struct is in memory.
         pointers: the fields whose bytes were put into memory, and where.
         ref: its value, for later ops of the program.
-        outcome: "OK", or the errno's name.
+        outcome: "OK", the errno's name, or the positive number that the command returned.
         result: what it gave.
         after: the bytes at `at` once it has returned.
         alone: whether it is sent by itself, and its failure raised.
@@ -135,7 +135,7 @@ class Call:
                 raise MemoryError(f"the struct cannot be at {self.at:#x}: not mapped")
             self.after = results[index + 1].data
             self.argument.load(self.after)
-        self.outcome = errno_name(self.errno) if self.errno else "OK"
+        self.outcome = errno_name(self.errno) if self.errno else str(self.result.ret or "OK")
         return self
 
     def check(self) -> None:

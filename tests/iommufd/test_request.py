@@ -32,6 +32,7 @@ class Machine:
         self.programs: list[tuple[Op, ...]] = []
         self.calls: list[Any] = []
         self._taken = 0
+        self.returns = 0
 
     def scratch(self, size: int) -> int:
         self._taken += size
@@ -47,11 +48,10 @@ class Machine:
         self.programs.append(program.ops)
         return [self._result(op) for op in program.ops]
 
-    @staticmethod
-    def _result(op: Op) -> Result:
+    def _result(self, op: Op) -> Result:
         if op.fail_nth:
             return Result(-1, errno.ENOMEM, 0, fail_nth_left=0)
-        return Result(0, 0, 0)
+        return Result(self.returns, 0, 0)
 
     @property
     def written(self) -> list[bytes]:
@@ -101,6 +101,16 @@ def test_an_ioctl_that_is_never_sent_fails_the_block(iommufd: Context) -> None:
     with pytest.raises(AssertionError, match="no ioctl was made"), iommufd.sending(tail=b"\1"):
         pass
     assert iommufd.ioctl("IOMMU_IOAS_ALLOC").size == UAPI.sizeof("iommu_ioas_alloc")
+
+
+@pytest.mark.parametrize(("returns", "outcome"), [(0, "OK"), (84, "84")])
+def test_a_positive_result_is_a_success_and_is_told(
+    iommufd: Context, machine: Machine, returns: int, outcome: str
+) -> None:
+    machine.returns = returns
+    call = iommufd.send(Request("IOMMU_IOAS_ALLOC"))
+    assert (call.result.ret, call.errno) == (returns, 0)
+    assert str(call).endswith(f") = {outcome}")
 
 
 def test_a_program_makes_several_ioctls(iommufd: Context, machine: Machine) -> None:
