@@ -9,6 +9,7 @@ import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd import Hwpt
+from pytest_iommufd.uapi.spare import spare_flags
 
 from .conftest import MOCK_PAGE, PAGE, Tracked
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.uapi import Uapi
 
 UNKNOWN = 9999
+NO_CLEAR = 1
 NO_HWPT = ["other_ioas", "nested_hwpt"]
 LAST = (1 << 64) - 1
 
@@ -38,10 +40,11 @@ def by_mock_pages(
 
 
 @rule("dirty_tracking.get.flags")
-@pytest.mark.parametrize("flags", [2, 3, 1 << 31], ids=hex)
-def test_unknown_flag(expected, tracked, flags):
-    with expected:
-        tracked.read(flags=flags)
+def test_unknown_flag(expected, tracked, uapi):
+    spare = spare_flags(uapi, "iommu_hwpt_get_dirty_bitmap.flags")
+    for flags in [spare[0], spare[0] | NO_CLEAR, spare[-1]]:
+        with expected:
+            tracked.read(flags=flags)
 
 
 @rule("dirty_tracking.get.reserved")

@@ -20,10 +20,10 @@ from .conftest import MOCK_PAGE, PAGE
 LADDERS = Catalogue.load(Path(__file__).with_name(FILE)).ladders
 HUGE = (1 << 64) - MOCK_PAGE
 WRONG: dict[str, dict[str, dict[str, Any]]] = {
-    "set": {"tail": {"tail": b"\1"}, "flags": {"flags": 2}, "hwpt_id": {"hwpt_id": 9999}},
+    "set": {"tail": {"tail": b"\1"}, "flags": {"flags": 1 << 31}, "hwpt_id": {"hwpt_id": 9999}},
     "get": {
         "tail": {"tail": b"\1"},
-        "flags": {"flags": 2},
+        "flags": {"flags": 1 << 31},
         "reserved": {"__reserved": 1},
         "hwpt_id": {"hwpt_id": 9999},
         "length": {"length": 0},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.uapi.spare import spare_flags
 
 from .conftest import PAGE
 
@@ -16,21 +17,24 @@ if TYPE_CHECKING:
 
 
 UNKNOWN = 9999
+ENABLE = 1
 NO_HWPT = ["other_ioas", "nested_hwpt"]
 NOT_TRACKING = ["hwpt", "auto_hwpt"]
 
 
 @rule("dirty_tracking.set.flags")
-@pytest.mark.parametrize("flags", [2, 3, 1 << 31], ids=hex)
-def test_unknown_flag(expected, dirty_hwpt, flags):
-    with expected:
-        dirty_hwpt.set_dirty_tracking(flags=flags)
+def test_unknown_flag(expected, dirty_hwpt, uapi):
+    spare = spare_flags(uapi, "iommu_hwpt_set_dirty_tracking.flags")
+    for flags in [spare[0], spare[0] | ENABLE, spare[-1]]:
+        with expected:
+            dirty_hwpt.set_dirty_tracking(flags=flags)
 
 
 @rule("dirty_tracking.set.flags.changes_nothing")
-def test_unknown_flag_changes_nothing(expected, untracked):
+def test_unknown_flag_changes_nothing(expected, untracked, uapi):
+    unknown = spare_flags(uapi, "iommu_hwpt_set_dirty_tracking.flags")[0]
     with expected:
-        untracked.hwpt.set_dirty_tracking(flags=3)
+        untracked.hwpt.set_dirty_tracking(flags=ENABLE | unknown)
     with raises_errno(22):
         untracked.mark(1)
 

@@ -14,6 +14,9 @@ import pytest
 from pytest_iommufd import absent
 from pytest_iommufd.kernel.headers import known_headers
 from pytest_iommufd.rules.marker import rule, rule_of, some
+from pytest_iommufd.uapi import Uapi
+from pytest_iommufd.uapi.spare import spare_flags
+from pytest_iommufd.uapi.undescribed import is_described
 
 from .raw import Raw
 from .samples import NO_OBJECTS, SAMPLES, Objects, find
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
     from pytest_iommufd.iommufd import Buffer, Context
     from pytest_iommufd.lab import Bench
-    from pytest_iommufd.uapi import Uapi
 
     from .samples import Call, Sample
 
@@ -95,6 +97,16 @@ def _fields(headers: Iterable[Uapi], command: str) -> list[str]:
     return list(found)
 
 
+@functools.cache
+def is_new_field(command: str, field: str) -> bool:
+    """Tell whether the struct of a known command has a field in no shipped header.
+
+    A valid call leaves it 0. When the kernel looks at it, and if it writes it, nobody has said.
+    """
+    structs = {uapi.ioctl(command).struct for uapi in Uapi.shipped() if uapi.has(command)}
+    return bool(structs) and not any(is_described(f"{struct}.{field}") for struct in structs)
+
+
 def _is_reserved(sample: Sample, field: str) -> bool:
     # of what the first sample of a command has; the others have the same fields
     first = next(known for known in SAMPLES.values() if known.command == sample.command)
@@ -102,7 +114,7 @@ def _is_reserved(sample: Sample, field: str) -> bool:
 
 
 def _is_id(sample: Sample, field: str) -> bool:
-    if field in NO_OBJECTS or field in sample.ignores:
+    if field in NO_OBJECTS or field in sample.ignores or is_new_field(sample.command, field):
         return False
     return field == "id" or (field.endswith("_id") and not field.startswith("out_"))
 
@@ -242,8 +254,15 @@ class Valid(Raw):
 
     def answers(self) -> list[str]:
         """Return the names of the fields that the kernel writes."""
-        names = self.uapi.fields(self.ioctl.struct)
-        return [name for name in names if name.startswith("out_") or name in self.sample.answers]
+        return [
+            name
+            for name in self.uapi.fields(self.ioctl.struct)
+            if name.startswith("out_") or name in self.sample.answers or self.is_new(name)
+        ]
+
+    def is_new(self, field: str) -> bool:
+        """Tell whether a field is not yet described; the kernel may write it, or not."""
+        return is_new_field(self.ioctl.name, field)
 
     def without_answers(self, content: bytes) -> bytes:
         """Return a struct's bytes with those of the kernel's answers as they were."""
@@ -257,11 +276,16 @@ class Valid(Raw):
     def renew(self, answer: bytes) -> None:
         """Destroy what a call has made, and make a new call that is valid."""
         struct = self.uapi.struct(self.ioctl.struct).load(answer)
-        for name in self.uapi.fields(self.ioctl.struct):
-            if name.startswith("out_") and name.endswith("_fd"):
+        made = [
+            name
+            for name in self.uapi.fields(self.ioctl.struct)
+            if name.startswith("out_") and (struct[name] or not self.is_new(name))
+        ]
+        for name in made:
+            if name.endswith("_fd"):
                 self.context.process.checked("close", struct[name])
-        for name in self.uapi.fields(self.ioctl.struct):
-            if name.startswith("out_") and name.endswith("_id"):
+        for name in made:
+            if name.endswith("_id"):
                 self.context.destroy(struct[name])
         self._call = self.sample.make(self.objects)
         self.content = self.with_fields()
@@ -287,15 +311,14 @@ class FieldOf:
 
     def unused_bits(self) -> list[int]:
         """Return the bits of the field that no name of the header has."""
-        struct = self.valid.ioctl.struct
         uapi = self.valid.uapi
-        known = list(uapi.names_of(f"{struct}.{self.name}").values())
-        known += [
+        diverging = {
             getattr(uapi, row.but)
             for row in DIVERGENCES
             if row.but and row.sample == self.valid.ioctl.name and row.field == self.name
-        ]
-        return [bit for bit in range(self.valid.bits(self.name)) if 1 << bit not in known]
+        }
+        spare = spare_flags(uapi, f"{self.valid.ioctl.struct}.{self.name}")
+        return [flag.bit_length() - 1 for flag in spare if flag not in diverging]
 
     def with_numbers(self, numbers: Iterable[int]) -> Iterator[bytes]:
         """Return the struct's bytes with the field set to each number."""
@@ -336,6 +359,8 @@ def make_raw(
             absent(f"the kernel's header does not define {command}")
         if not bench.answers(command):
             absent(f"the kernel has no {command} (ENOTTY)")
+        if not uapi.ioctl(command).struct:
+            absent(f"{command} is not yet described: no struct of the header has its name")
         return Raw(iommufd, uapi.ioctl(command), page)
 
     return make
@@ -457,6 +482,8 @@ def first_version(request: pytest.FixtureRequest, uapi: Uapi) -> Callable[[Raw],
         if name in FIRST_VERSION:
             last = FIRST_VERSION[name]
             return uapi.offsetof(struct, last) + uapi.sizeof(struct, last)
+        if not is_described(name):
+            return command.least_size()  # only the kernel knows
         headers = [uapi, *_headers(request.config)]
         return min(other.sizeof(struct) for other in headers if other.has(struct))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import mmap
+from errno import EFAULT, EINVAL
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import Program
@@ -83,6 +84,16 @@ class Raw:
         during = answers[0] if len(answers) == 1 else f"calls of {self.ioctl.name}"
         results = self.context.process.run(program, during=during)
         return [answer.take(results) for answer in answers]
+
+    def least_size(self) -> int:
+        """Return the least size that the kernel does not reject; what follows it is unreadable."""
+        sizes = [size.to_bytes(4, "little") for size in range(self.sizeof + 1)]
+        errnos = [answer.errno for answer in self.calls(sizes, at_end=True)]
+        assert EFAULT in errnos, f"no size up to {self.sizeof} was taken"
+        least = errnos.index(EFAULT)
+        assert set(errnos[:least]) <= {EINVAL}
+        assert set(errnos[least:]) == {EFAULT}
+        return least
 
     def call(self, content: bytes, *, at: int | None = None) -> bytes:
         """Make the call with these bytes, and return what is there afterwards.

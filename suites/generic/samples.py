@@ -2,8 +2,8 @@
 """A valid call of each command.
 
 All that can be read from the header is read from it; here is what only a person knows: which
-objects a command wants. A command that is not here fails the test of the rule generic.valid_call,
-and gets all the rules that need no valid call.
+objects a command wants. A command of a newer kernel that is not here gets all the rules that need
+no valid call, and is named as not yet described.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_iommufd import rule
+from pytest_iommufd import absent, rule
 
 from .conftest import Valid, diverging
 from .samples import find
@@ -28,7 +28,8 @@ def some_bits(field: FieldOf) -> Iterator[bytes]:
 def test_valid_call(expected, command, objects):
     name = command.ioctl.name
     samples = find([name])
-    assert samples, f"{name} is new: suites/generic/samples.py needs a valid call of it"
+    if not samples:
+        absent(f"{name} is not yet described: suites/generic/samples.py has no valid call of it")
     for sample in samples:
         valid = Valid(command, sample, objects)
         with expected:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd import rule
+from pytest_iommufd.uapi.spare import spare_number
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Context, Ioas
@@ -37,9 +38,11 @@ def option(iommufd: IoctlFile, number: int, value: int | None, **fields: Any) ->
 
 
 @rule("generic.option.unknown")
-@pytest.mark.parametrize("number", [2, 0xFFFF_FFFF])
+@pytest.mark.parametrize("number", [None, 0xFFFF_FFFF], ids=["lowest", "highest"])
 @pytest.mark.parametrize("value", [None, 0])
 def test_unknown_option(expected, iommufd, ioas, number, value):
+    if number is None:
+        number = spare_number(iommufd.uapi, "iommu_option.option_id")
     with expected:
         option(iommufd, number, value, object_id=ioas)
 

@@ -4,26 +4,10 @@
 from __future__ import annotations
 
 import itertools
-from errno import EFAULT, EINVAL
-from typing import TYPE_CHECKING
 
 from pytest_iommufd import rule
 
-if TYPE_CHECKING:
-    from .raw import Raw
-
 ALL_ONES = 0xFFFF_FFFF
-
-
-def least_size(command: Raw) -> int:
-    """Return the least size that the kernel does not refuse; what follows it cannot be read."""
-    sizes = [size.to_bytes(4, "little") for size in range(command.sizeof + 1)]
-    errnos = [answer.errno for answer in command.calls(sizes, at_end=True)]
-    assert EFAULT in errnos, f"no size up to {command.sizeof} was taken"
-    least = errnos.index(EFAULT)
-    assert set(errnos[:least]) <= {EINVAL}
-    assert set(errnos[least:]) == {EFAULT}
-    return least
 
 
 @rule("generic.size.zero")
@@ -41,7 +25,7 @@ def test_size_below_the_least(expected, command, first_version):
 
 @rule("generic.size.minimum")
 def test_least_size_is_that_of_the_first_version(command, first_version):
-    assert least_size(command) == first_version(command)
+    assert command.least_size() == first_version(command)
 
 
 @rule("generic.size.first_version")

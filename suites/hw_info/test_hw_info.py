@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_iommufd import rule
+from pytest_iommufd.uapi.spare import spare_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,9 @@ def with_reserved(iommufd: Context, uapi: Uapi, buffer: Buffer) -> Callable[[int
 
 
 @rule("hw_info.flags")
-def test_unknown_flag(expected, mock_device):
-    for flags in [2, 3, 4, 0x8000, 1 << 31, 0xFFFF_FFFF]:
+def test_unknown_flag(expected, mock_device, uapi):
+    spare = spare_flags(uapi, "iommu_hw_info.flags")
+    for flags in [spare[0], spare[0] | INPUT_TYPE, spare[1], spare[-1], 0xFFFF_FFFF]:
         with expected:
             mock_device.get_hw_info(flags=flags)
 

@@ -18,7 +18,7 @@ from pytest_iommufd.rules.catalogue import FILE, Catalogue
 LADDER = "hw_info.order"
 WRONG: dict[str, dict[str, Any]] = {
     "tail": {"tail": b"\1"},
-    "flags": {"flags": 2},
+    "flags": {"flags": 1 << 31},
     "device": {"dev_id": 9999},
     "data": {"data_len": 8},
 }

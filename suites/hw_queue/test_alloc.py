@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_iommufd import rule
+from pytest_iommufd.uapi.spare import spare_flags
 
 UNKNOWN = [0, 9999, 0x7FFF_FFFF, 0xFFFF_FFFF]
 NO_VIOMMUS = ["ioas", "parent_hwpt", "viommu_hwpt", "mock_device", "vdevice", "veventq", "queue"]
@@ -33,9 +34,10 @@ def test_tail_that_is_not_zero(expected, viommu, mapped, page_size):
 
 @rule("hw_queue.flags")
 def test_flag(expected, viommu, mapped, page_size):
-    for bit in [0, 1, 15, 31]:
+    flags = spare_flags(viommu.context.uapi, "iommu_hw_queue_alloc.flags")
+    for flag in [flags[0], flags[1], flags[-1]]:
         with expected:
-            viommu.hw_queue_alloc(mapped, page_size, flags=1 << bit)
+            viommu.hw_queue_alloc(mapped, page_size, flags=flag)
 
 
 @rule("hw_queue.type.default")
@@ -46,7 +48,8 @@ def test_type_zero(expected, viommu, mapped, page_size):
 
 @rule("hw_queue.flags.first")
 def test_flags_and_type_are_looked_at_first(expected, viommu):
-    for fields in [{"flags": 1}, {"type": 0}]:
+    flag = spare_flags(viommu.context.uapi, "iommu_hw_queue_alloc.flags")[0]
+    for fields in [{"flags": flag}, {"type": 0}]:
         with expected:
             viommu.hw_queue_alloc(LAST, 0, viommu_id=0, **fields)
 

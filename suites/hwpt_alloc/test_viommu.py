@@ -3,10 +3,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd import UserData
+from pytest_iommufd.uapi.spare import spare_flags
+
+if TYPE_CHECKING:
+    from pytest_iommufd.iommufd import Context
+
+
+def flag_or_spare(iommufd: Context, bit: int | None) -> int:
+    """Return a flag by its bit; for None one that the header does not define."""
+    return spare_flags(iommufd.uapi, "iommu_hwpt_alloc.flags")[0] if bit is None else 1 << bit
 
 
 @rule("hwpt_alloc.viommu.plain")
@@ -51,19 +62,21 @@ def test_viommu_without_data_is_found_before_anything_is_made(
 
 
 @rule("hwpt_alloc.viommu.flags")
-@pytest.mark.parametrize("bit", [0, 1, 4, 31])
+@pytest.mark.parametrize("bit", [0, 1, None, 31])
 def test_viommu_with_a_wrong_flag(expected, iommufd, mock_device, viommu, hwpt_type, bit):
+    flag = flag_or_spare(iommufd, bit)
     with expected:
-        iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), flags=1 << bit)
+        iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), flags=flag)
 
 
 @rule("hwpt_alloc.viommu.flags_before_memory")
-@pytest.mark.parametrize("bit", [0, 1, 4, 31])
+@pytest.mark.parametrize("bit", [0, 1, None, 31])
 def test_viommu_with_a_wrong_flag_is_found_before_anything_is_made(
     expected, iommufd, mock_device, viommu, hwpt_type, bit
 ):
+    flag = flag_or_spare(iommufd, bit)
     with expected, iommufd.sending(fail_nth=3):
-        iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), flags=1 << bit)
+        iommufd.hwpt_alloc(mock_device, viommu, hwpt_type.valid(), flags=flag)
 
 
 @rule("hwpt_alloc.viommu.alloc_pasid")

@@ -8,15 +8,17 @@ from errno import ENOENT
 import pytest
 
 from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.uapi.spare import spare_flags
 
 GARBAGE = 0x1234_5678
 
 
 @rule("ioas.alloc.flags")
-@pytest.mark.parametrize("bit", [0, 1, 31])
-def test_alloc_with_a_flag(expected, iommufd, bit):
+@pytest.mark.parametrize("which", [0, -1], ids=["lowest", "highest"])
+def test_alloc_with_a_flag(expected, iommufd, uapi, which):
+    flag = spare_flags(uapi, "iommu_ioas_alloc.flags")[which]
     with expected:
-        iommufd.ioas_alloc(flags=1 << bit)
+        iommufd.ioas_alloc(flags=flag)
 
 
 @rule("ioas.alloc.out_id_overwritten")
@@ -27,9 +29,10 @@ def test_what_the_id_was_before(iommufd):
 
 
 @rule("ioas.alloc.out_id_kept")
-def test_failure_leaves_the_id(expected, iommufd):
+def test_failure_leaves_the_id(expected, iommufd, uapi):
+    flag = spare_flags(uapi, "iommu_ioas_alloc.flags")[0]
     with expected:
-        iommufd.ioas_alloc(flags=1, out_ioas_id=GARBAGE)
+        iommufd.ioas_alloc(flags=flag, out_ioas_id=GARBAGE)
     assert expected.error
     assert expected.error.struct
     assert expected.error.struct.out_ioas_id == GARBAGE

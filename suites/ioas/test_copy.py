@@ -10,6 +10,7 @@ import pytest
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
 from pytest_iommufd.iommufd.ioas import AUTOMATIC_RW, FIXED_RW
+from pytest_iommufd.uapi.spare import spare_flags
 
 PAGE = 0x1000
 LAST = (1 << 64) - 1
@@ -104,10 +105,11 @@ def test_source_by_number(ioas, other_ioas, buffer, nth, offset):
 
 
 @rule("ioas.copy.flags")
-@pytest.mark.parametrize("bit", [3, 17, 31])
-def test_unknown_flag(expected, ioas, area, page_size, bit):
+@pytest.mark.parametrize("which", [0, -1], ids=["lowest", "highest"])
+def test_unknown_flag(expected, ioas, area, page_size, uapi, which):
+    flag = spare_flags(uapi, "iommu_ioas_copy.flags")[which]
     with expected:
-        ioas.copy(ioas, area, page_size, flags=6 | 1 << bit)
+        ioas.copy(ioas, area, page_size, flags=6 | flag)
 
 
 @rule("ioas.copy.largest")

@@ -13,6 +13,7 @@ from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map
 from pytest_iommufd.iommufd.ioas import AUTOMATIC_RW, FIXED_RW
 from pytest_iommufd.iommufd.memory import HUGE_PAGE_SIZE
+from pytest_iommufd.uapi.spare import spare_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +36,11 @@ def aligned(buffers: Callable[..., Buffer]) -> int:
 
 
 @rule("ioas.map.flags")
-@pytest.mark.parametrize("bit", [3, 31])
-def test_unknown_flag(expected, ioas, buffer, bit):
+@pytest.mark.parametrize("which", [0, -1], ids=["lowest", "highest"])
+def test_unknown_flag(expected, ioas, buffer, uapi, which):
+    flag = spare_flags(uapi, "iommu_ioas_map.flags")[which]
     with expected:
-        ioas.map(buffer, flags=6 | 1 << bit)
+        ioas.map(buffer, flags=6 | flag)
 
 
 @rule("ioas.map.reserved")

@@ -11,6 +11,7 @@ import pytest
 from pytest_iommufd import rule
 from pytest_iommufd.iommufd.checks import check_map, check_refs
 from pytest_iommufd.iommufd.ioas import AUTOMATIC_RW
+from pytest_iommufd.uapi.spare import spare_flags
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Buffer
@@ -71,10 +72,11 @@ def test_file_can_be_copied(mock_device, ioas, other_ioas, memfd_buffer):
 
 
 @rule("ioas.map_file.flags")
-@pytest.mark.parametrize("bit", [3, 31])
-def test_unknown_flag(expected, ioas, fd, bit):
+@pytest.mark.parametrize("which", [0, -1], ids=["lowest", "highest"])
+def test_unknown_flag(expected, ioas, fd, uapi, which):
+    flag = spare_flags(uapi, "iommu_ioas_map_file.flags")[which]
     with expected:
-        ioas.map_file(fd, PAGE, flags=6 | 1 << bit)
+        ioas.map_file(fd, PAGE, flags=6 | flag)
 
 
 @rule("ioas.map_file.largest")

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map
+from pytest_iommufd.uapi.spare import spare_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +45,9 @@ def test_reserved_field(expected, iommufd, option, op):
 @rule("ioas.option.option_id")
 @OPS
 def test_unknown_option(expected, iommufd, ioas, op):
+    unknown = spare_number(iommufd.uapi, "iommu_option.option_id")
     with expected:
-        iommufd.ioctl("IOMMU_OPTION", option_id=2, op=op, object_id=ioas)
+        iommufd.ioctl("IOMMU_OPTION", option_id=unknown, op=op, object_id=ioas)
 
 
 @rule("ioas.option.rlimit_mode.default")

@@ -61,7 +61,7 @@ WRONG: dict[str, dict[str, dict[str, Any]]] = {
     },
     "map_file": {
         "tail": TAIL,
-        "flags": {"flags": 9},
+        "flags": {"flags": 1 | 1 << 31},
         "largest": {"iova": LAST},
         "protection": {"flags": 1},
         "ioas_id": {"ioas_id": UNKNOWN},
@@ -73,7 +73,7 @@ WRONG: dict[str, dict[str, dict[str, Any]]] = {
     },
     "copy": {
         "tail": TAIL,
-        "flags": {"flags": 9},
+        "flags": {"flags": 1 | 1 << 31},
         "largest": {"dst_iova": LAST},
         "protection": {"flags": 1},
         "source_id": {"src_ioas_id": UNKNOWN},

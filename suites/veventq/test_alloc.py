@@ -9,6 +9,7 @@ from errno import EFAULT, EMFILE
 import pytest
 
 from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.uapi.spare import spare_flags
 
 from .conftest import EVENT
 
@@ -45,9 +46,10 @@ def test_tail_that_is_not_zero(expected, viommu):
 
 @rule("veventq.flags")
 def test_flag(expected, viommu):
-    for bit in [0, 1, 15, 31]:
+    flags = spare_flags(viommu.context.uapi, "iommu_veventq_alloc.flags")
+    for flag in [flags[0], flags[1], flags[-1]]:
         with expected:
-            viommu.veventq_alloc(flags=1 << bit)
+            viommu.veventq_alloc(flags=flag)
 
 
 @rule("veventq.reserved")
@@ -65,7 +67,8 @@ def test_type_zero(expected, viommu):
 
 @rule("veventq.flags.first")
 def test_flags_are_looked_at_first(expected, viommu):
-    for fields in [{"flags": 1}, {"__reserved": 1}, {"type": 0}]:
+    flag = spare_flags(viommu.context.uapi, "iommu_veventq_alloc.flags")[0]
+    for fields in [{"flags": flag}, {"__reserved": 1}, {"type": 0}]:
         with expected:
             viommu.veventq_alloc(0, viommu_id=0, **fields)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_iommufd import raises_errno, rule
+from pytest_iommufd.uapi.spare import spare_flags
 
 UNKNOWN = [0, 9999, 0x7FFF_FFFF, 0xFFFF_FFFF]
 NO_DEVICES = ["ioas", "parent_hwpt", "selftest_object", "fault_queue", "viommu", "vdevice"]
@@ -49,16 +50,18 @@ def test_tail_that_is_not_zero(expected, alloc, iommufd):
 
 
 @rule("viommu.flags")
-def test_flag(expected, alloc):
-    for bit in [0, 1, 15, 31]:
+def test_flag(expected, alloc, iommufd):
+    flags = spare_flags(iommufd.uapi, "iommu_viommu_alloc.flags")
+    for flag in [flags[0], flags[1], flags[-1]]:
         with expected:
-            alloc(flags=1 << bit)
+            alloc(flags=flag)
 
 
 @rule("viommu.flags.first")
-def test_flag_is_looked_at_first(expected, alloc):
+def test_flag_is_looked_at_first(expected, alloc, uapi):
+    flag = spare_flags(uapi, "iommu_viommu_alloc.flags")[0]
     with expected:
-        alloc(flags=1, device=0, parent=0)
+        alloc(flags=flag, device=0, parent=0)
 
 
 @rule("viommu.type.default")
