@@ -95,7 +95,8 @@ def apt_cache() -> int:
     private = bool(os.environ.get("APT_CONFIG"))
     known = offers if private or not os.environ.get("FAKE_PRIVATE_ONLY") else {}
     if "showsrc" in args:
-        print("Package: linux\nVersion: 6.12.9-1\n\nPackage: linux\nVersion: 7.1.13-1~bpo13+1")
+        for version in ("6.12.9-1", "7.1.13-1", "7.1.13-1~bpo13+1"):
+            print(f"Package: linux\nVersion: {version}\n")
     elif "policy" in args:
         version = known.get(args[-1].removeprefix("linux-source-"), "(none)")
         print(f"{args[-1]}:\n  Installed: (none)\n  Candidate: {version}")
@@ -112,6 +113,9 @@ def apt_get() -> int:
             print("E: Failed to fetch: 404  Not Found")
             return 100
         Path("linux-source.deb").write_bytes(b"deb")
+    if "source" in args and args[-1] == "linux=7.1.13-1":
+        print("E: Failed to fetch: 404  Not Found")
+        return 100
     if "source" in args:
         Path("linux_7.1.13.orig.tar.xz").write_bytes(b"xz")
     if "install" in args:

@@ -179,7 +179,7 @@ def test_release_of_kernel_org(cache: Path, calls: Calls, monkeypatch: pytest.Mo
     assert kernel.source == "linux 7.1.13-1~bpo13+1 (Debian)"
     assert kernel.tree == cache / "sources/linux_7.1.13-1~bpo13+1"
     assert {path.name for path in kernel.tree.iterdir()} == {"Makefile", "Kconfig", "drivers"}
-    (source,) = (call for call in calls("apt-get") if "source" in call)
+    _, source = (call for call in calls("apt-get") if "source" in call)
     assert source.split()[-3:] == ["--download-only", "--tar-only", "linux=7.1.13-1~bpo13+1"]
     sources = (cache / "apt/upstream/private.sources").read_text()
     assert "Types: deb-src" in sources

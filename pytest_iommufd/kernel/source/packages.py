@@ -9,6 +9,7 @@ ever read. X.Y.Z is what kernel.org has released as such, as the source package 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -68,11 +69,13 @@ class Apt:
         names = (re.fullmatch(r"linux-source-(\d+\.\d+)", line) for line in lines)
         return {name[1] for name in names if name}
 
-    def upstream(self, progress: Progress) -> dict[str, str]:
+    def upstream(self, progress: Progress) -> dict[str, list[str]]:
         """Versions of the source package linux that this configuration offers, by X.Y.Z."""
         _, lines = self.run("apt-cache", "showsrc", "--only-source", "linux", progress=progress)
-        versions = [line.split()[1] for line in lines if line.startswith("Version: ")]
-        return {one.rpartition("-")[0]: one for one in sorted(versions)}
+        found: dict[str, list[str]] = {}
+        for version in {line.split()[1] for line in lines if line.startswith("Version: ")}:
+            found.setdefault(version.rpartition("-")[0], []).append(version)
+        return found
 
 
 def package_of(version: str) -> str:
@@ -171,7 +174,16 @@ def _fetch_upstream(version: str, cache: Cache, progress: Progress) -> Path:
         known = ", ".join(sorted(offered, key=_number))
         what = f"the mirrors of this machine have no source of Linux {version}"
         raise _not_offered(what, known, said)
-    tree = cache.sources / f"linux_{offered[version]}"
+    # They have the same archive, which a mirror may no longer have under one name of it.
+    *others, last = sorted(offered[version])
+    for package in others:
+        with contextlib.suppress(NotDownloadedError):
+            return _made(package, apt, cache, progress)
+    return _made(last, apt, cache, progress)
+
+
+def _made(package: str, apt: Apt, cache: Cache, progress: Progress) -> Path:
+    tree = cache.sources / f"linux_{package}"
     with cache.lock(tree, progress):
         if not tree.is_dir():
             _make(tree, apt, cache, progress)
