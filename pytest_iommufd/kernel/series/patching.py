@@ -119,7 +119,7 @@ def walk(
                 continue
             there = target / entry.name
             if entry.is_symlink():
-                there.symlink_to(Path(entry).readlink())
+                there.symlink_to(os.readlink(entry))  # noqa: PTH115 - Path would drop a "./" of it
             elif entry.is_dir():
                 walk(Path(entry), there, put)
             elif entry.is_file():
