@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,11 +12,11 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
 from pytest_iommufd.host.display import default
 from pytest_iommufd.kernel import description
-from pytest_iommufd.kernel.build import config
+from pytest_iommufd.kernel.build import config, previous
 from pytest_iommufd.kernel.build import make as build
-from pytest_iommufd.kernel.build.folder import keep, relocate
+from pytest_iommufd.kernel.build.folder import keep
 from pytest_iommufd.kernel.cache import entries
-from pytest_iommufd.kernel.cache.store import Cache, partial_of
+from pytest_iommufd.kernel.cache.store import Cache
 from pytest_iommufd.kernel.model import Kernel
 from pytest_iommufd.kernel.series import derive, patchseries
 from pytest_iommufd.kernel.source import identity, packages
@@ -173,13 +172,23 @@ def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kern
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to build: the source tree, all that goes in, and the unpatched kernel of a series."""
+    """What to build.
+
+    Attributes:
+        spec: of what.
+        tree: the source tree.
+        source: what that is, for people.
+        inputs: all that goes in.
+        base: the unpatched kernel of a series.
+        before: a kernel to begin with; what the tree has otherwise is newer than its build.
+    """
 
     spec: Spec
     tree: Path
     source: str
     inputs: dict[str, str]
     base: derive.Base | None = None
+    before: Path | None = None
 
 
 def _plan(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> _Plan:
@@ -189,7 +198,8 @@ def _plan(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> _Pla
         return _Plan(spec, base.tree, source, _with_series(base.inputs, spec), base)
     inputs = _inputs(spec)
     if spec.kind == "tree" and spec.path:
-        return _Plan(spec, spec.path, identity.describe(spec.path), inputs)
+        before = previous.find(cache, spec.name, inputs, but="content")
+        return _Plan(spec, spec.path, identity.describe(spec.path), inputs, before=before)
     tree = packages.fetch(spec.version, cache, progress, update=update)
     package, _, version = tree.name.partition("_")
     return _Plan(spec, tree, f"{package} {version} (Debian)", inputs | {"content": version})
@@ -218,7 +228,7 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
             after = "patches"
             tree = derive.derive(plan.base, plan.spec.series, partial, cache, progress)
             kept = entry / derive.SOURCE
-        elif plan.spec.kind == "tree" and _seed(plan, folder, cache, progress):
+        elif plan.before and previous.take(plan.before, tree, folder, cache, progress):
             after = "edits"
         built = build.build(tree, folder, cache, cache.log(entry), progress, after=after)
         if plan.spec.kind == "tree" and _content(plan.tree) != plan.inputs["content"]:
@@ -240,17 +250,6 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
         )
         record.write(partial)
     return record
-
-
-def _seed(plan: _Plan, folder: Path, cache: Cache, progress: Progress) -> bool:
-    """Begin with the last build of the same tree: make then compiles only what was edited."""
-    same = {name: value for name, value in plan.inputs.items() if name != "content"}
-    before = next(iter(entries.find(cache, plan.spec.name, same)), None)
-    if before:
-        progress.step(f"copying the last build of {plan.tree}")
-        shutil.copytree(before / "build", folder, symlinks=True)
-        relocate(folder, {partial_of(before) / "build": folder})
-    return before is not None
 
 
 def _prune(plan: _Plan, cache: Cache) -> None:
