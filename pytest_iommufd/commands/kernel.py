@@ -14,7 +14,7 @@ from pytest_iommufd.kernel import diff
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import PARTIAL, VARIABLE, Cache, gigabytes
 from pytest_iommufd.kernel.resolver import ready, resolve
-from pytest_iommufd.kernel.source import packages
+from pytest_iommufd.kernel.source import export, packages
 from pytest_iommufd.kernel.spec import FORMS, parse
 
 if TYPE_CHECKING:
@@ -139,15 +139,16 @@ def _doomed(text: str, cache: Cache) -> list[Path]:
         # a tree or a series that is gone: its kernels still have their name
         named = [one for kept in folders for one in entries.find_in(kept, text, {}) if text]
         if named:
-            return named
+            return named + export.only_of(named, cache)
         raise
     if spec.kind == "built" and spec.path:
         return [spec.path] if spec.path.parent in folders else []
-    about = {"tree": str(spec.path)} if spec.kind == "tree" else {}
+    key = {"tree": "tree", "commit": "repository"}.get(spec.kind)
+    about = {key: str(spec.path)} if key else {}
     found = [one for kept in folders for one in entries.find_in(kept, spec.name, about)]
     if spec.version and not spec.series:
         found += packages.trees(spec.version, cache)
-    return found
+    return found + export.only_of(found, cache, "" if spec.series else spec.commit)
 
 
 def _diff(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ class Kernel:
 
     Attributes:
         spec: what the user wrote.
-        name: its name in test ids; letters, digits and `._+-` only.
+        name: its name in test ids; letters, digits and `._+-@` only.
         release: `uname -r` of it, empty for an image whose build is not known.
         source: where it came from, one line for people.
         image: the bzImage; None for this machine's kernel.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
@@ -19,12 +20,10 @@ from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import Cache
 from pytest_iommufd.kernel.model import Kernel
 from pytest_iommufd.kernel.series import derive, patchseries
-from pytest_iommufd.kernel.source import identity, packages
+from pytest_iommufd.kernel.source import export, identity, packages, revision
 from pytest_iommufd.kernel.spec import Spec, check_make_path, parse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_iommufd.host.progress import Progress
 
 # Builds of one tree or package that are kept: a run that has begun may still boot an earlier one.
@@ -41,7 +40,8 @@ def resolve(
     """Have the kernel that a spec names, building it when it is not in the cache.
 
     Args:
-        spec: `running`, an image, a tree, or `X.Y`; `+SERIES` may follow the last two.
+        spec: `running`, an image, a tree, `TREE@REV`, or `X.Y`; `+SERIES` may follow the last
+            three.
         cache: the cache folder; None for $PYTEST_IOMMUFD_CACHE or the user's cache directory.
         progress: shows what goes on; None for what suits standard error.
         update: for `X.Y`, look for a package newer than the one that was built.
@@ -117,6 +117,9 @@ def _inputs(spec: Spec) -> dict[str, str]:
     if spec.kind == "tree" and spec.path:
         known["tree"] = str(spec.path)
         known["content"] = _content(spec.path)
+    elif spec.kind == "commit":
+        known["repository"] = str(spec.path)
+        known["commit"] = spec.commit
     else:
         known["package"] = packages.package_of(spec.version)
     return _with_series(known, spec) if spec.series else known
@@ -200,6 +203,10 @@ def _plan(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> _Pla
     if spec.kind == "tree" and spec.path:
         before = previous.find(cache, spec.name, inputs, but="content")
         return _Plan(spec, spec.path, identity.describe(spec.path), inputs, before=before)
+    if spec.kind == "commit" and spec.path:
+        tree, before = _exported(spec.path, inputs, cache, progress)
+        source = revision.describe(spec.path, spec.commit)
+        return _Plan(spec, tree, source, inputs, before=before)
     tree = packages.fetch(spec.version, cache, progress, update=update)
     package, _, version = tree.name.partition("_")
     return _Plan(spec, tree, f"{package} {version} (Debian)", inputs | {"content": version})
@@ -214,7 +221,7 @@ def _base(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> deri
             f"the source of kernel {spec.name} is gone: {kernel.tree}",
             mend=f"pytest-iommufd kernel clean {spec.text} and run again",
         )
-    shared = spec.kind == "package"
+    shared = spec.kind in {"package", "commit"}
     return derive.Base(entry, spec.name, kernel.tree, record.source, record.inputs, shared)
 
 
@@ -252,9 +259,27 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
     return record
 
 
+def _exported(
+    checkout: Path, inputs: dict[str, str], cache: Cache, progress: Progress
+) -> tuple[Path, Path | None]:
+    """Have a commit's source tree, and a kernel to begin its build with."""
+    commit = inputs["commit"]
+    tree = export.path_of(cache, commit)
+    earlier = None
+    last = previous.find(cache, "", inputs, but="commit")
+    if last and (record := entries.read(last)):
+        earlier = export.Earlier(record.inputs["commit"], Path(record.tree))
+    if export.export(checkout, commit, cache, progress, earlier):
+        return tree, last
+    # A tree that was there has files older than the last build of another commit, and yet not
+    # alike: make would not compile them. The same commit under another name has no such files.
+    return tree, previous.find(cache, "", inputs)
+
+
 def _prune(plan: _Plan, cache: Cache) -> None:
     same: dict[str, str] = {
-        name: plan.inputs[name] for name in ("tree", "package") if name in plan.inputs
+        name: plan.inputs[name] for name in ("tree", "repository", "package") if name in plan.inputs
     }
-    for entry in entries.find(cache, plan.spec.name, same)[_KEPT:]:
-        cache.remove(entry)
+    outdated = entries.find(cache, plan.spec.name, same)[_KEPT:]
+    for path in (*outdated, *export.only_of(outdated, cache)):
+        cache.remove(path)

@@ -12,18 +12,23 @@ from typing import Literal
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.series import patchseries
+from pytest_iommufd.kernel.source import revision
 
 FORMS = (
     "running (this machine's kernel), a kernel image, a source tree, "
+    "TREE@REV (a tag, branch or commit of a git checkout), "
     "X.Y (Debian source package linux-source-X.Y), X.Y.Z (that release of kernel.org), or the "
-    "folder of a kernel built here before; +SERIES after a tree or X.Y applies a patch series"
+    "folder of a kernel built here before; +SERIES after a tree, TREE@REV or X.Y applies a patch "
+    "series"
 )
 
 DEFAULT_KERNEL = "6.12"
 """The spec when none is given."""
 
 _VERSION = re.compile(r"(?P<version>\d+\.\d+(?:\.\d+)?)(?:\+(?P<series>.*))?")
-_PATCHABLE = "a source tree or X.Y in front of the series: a patched kernel has to be built"
+_PATCHABLE = (
+    "a source tree, TREE@REV or X.Y in front of the series: a patched kernel has to be built"
+)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
 # The x86 boot protocol's signature and where it is (Documentation/arch/x86/boot.rst).
 _MAGIC, _MAGIC_AT = b"HdrS", 0x202
@@ -37,16 +42,18 @@ class Spec:
         text: what the user wrote.
         kind: what it names.
         name: its name in test ids.
-        path: absolute path of an image, a tree or a folder of the cache, else None.
+        path: absolute path of an image, a tree, a git checkout or a folder of the cache, else None.
+        commit: hash of a commit of the checkout, else empty.
         version: `X.Y` or `X.Y.Z` of a source package, else empty.
         series: patch series to apply, in order.
         base: the spec of what they are applied to; None without series.
     """
 
     text: str
-    kind: Literal["running", "image", "tree", "package", "built"]
+    kind: Literal["running", "image", "tree", "commit", "package", "built"]
     name: str
     path: Path | None = None
+    commit: str = ""
     version: str = ""
     series: tuple[patchseries.Series, ...] = ()
     base: Spec | None = None
@@ -56,7 +63,8 @@ def parse(text: str) -> Spec:
     """Tell what a spec names.
 
     Args:
-        text: `running`, a path to an image or to a tree, `X.Y` or `X.Y.Z`; `+SERIES` may follow.
+        text: `running`, a path to an image or to a tree, `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES`
+            may follow.
 
     Returns:
         The spec. Paths in it are absolute and exist.
@@ -91,17 +99,27 @@ def _patched(base: Spec, text: str, series: str | None) -> Spec:
 
 
 def _path(text: str) -> Spec:
-    # A "+" may be part of a file name: the longest prefix that exists is the path.
-    ends = [len(text), *(at for at in range(len(text) - 1, 0, -1) if text[at] == "+")]
+    # "+" and "@" may be part of a file name: the longest prefix that exists is the path.
+    ends = [len(text), *(at for at in range(len(text) - 1, 0, -1) if text[at] in "+@")]
     for end in ends:
         path = Path(text[:end]).expanduser()
         if text[:end] and path.exists():
             path = path.resolve()
+            if text[end:].startswith("@"):
+                return _commit(path, text, end + 1)
             series = text[end + 1 :] if end < len(text) else None
             return _patched(_at(path, text[:end]), text, series)
     if "/" in text or text.startswith(("~", ".")):
         raise Problem(f"no such image or tree: {text}", expected=FORMS)
     raise Problem(f"not a kernel spec: {text!r}", expected=FORMS)
+
+
+def _commit(checkout: Path, text: str, begin: int) -> Spec:
+    named, commit = revision.find(checkout, text[begin:])
+    end = begin + len(named)
+    name = revision.name(checkout, named, commit)
+    base = Spec(text[:end], "commit", name, path=checkout, commit=commit)
+    return _patched(base, text, text[end + 1 :] if end < len(text) else None)
 
 
 def _at(path: Path, text: str) -> Spec:
@@ -141,10 +159,13 @@ def _check_tree(path: Path) -> None:
     # What the kernel's own Makefile checks before it refuses an out-of-tree build.
     marks = (".config", "include/config", "arch/x86/include/generated")
     if any((path / mark).exists() for mark in marks):
+        has_git = (path / ".git").exists()
+        commit = f"; or give {path}@HEAD, which leaves out its edits" if has_git else ""
         raise Problem(
             f"source tree {path} has been built in place; it cannot be built out of tree as well",
             expected="a tree without build products in it",
-            mend=f"make -C {path} mrproper   (this also removes its .config; save it first)",
+            mend=f"make -C {path} mrproper   (this also removes its .config; save it first)"
+            + commit,
         )
 
 

@@ -37,9 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--iommufd-kernel",
         action="append",
         metavar="SPEC",
-        help="--kernel: the kernel under test, X.Y or a source tree, each with +SERIES of patches, "
-        "an image, or 'running' (this machine's own: iommufd_test is dangerous); may be repeated; "
-        "default 6.12",
+        help="--kernel: the kernel under test, X.Y, a source tree or TREE@REV of a git checkout, "
+        "each with +SERIES of patches, an image, or 'running' (this machine's own: iommufd_test is "
+        "dangerous); may be repeated; default 6.12",
     )
     group.addoption(
         "--iommufd-rule",

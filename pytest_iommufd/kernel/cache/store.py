@@ -4,6 +4,7 @@
     kernels/NAME-KEY/      a finished kernel: bzImage, modules/, NAME.json (its uAPI), build/,
                            and source/ if it is a patched one
     sources/PKG_VERSION/   an unpacked source package
+    sources/commit_HASH/   an exported commit; what it has in common with others are links
     watched/NAME-KEY/      a kernel that `watch` builds again and again: what a finished kernel has,
                            and source/, the copy of the tree that it is built from
     apt/                   the private package lists
