@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 import editing
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from watching import EditedTree
+
+# What a shell without job control starts in the background ignores Ctrl-C, and all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
