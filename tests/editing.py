@@ -46,14 +46,22 @@ def _link(kernel: Kernel, tree: Path) -> None:
     """Make a tree of links to the files of a kernel's source that go into it."""
     assert kernel.build
     assert kernel.tree
+    noted = _noted(kernel.tree, kernel.build)
     for top, folders, files in os.walk(kernel.tree):
         name = os.path.relpath(top, kernel.tree)
         whole = _READ.match(name) or (kernel.build / name).is_dir()
         links = [one for one in folders if (Path(top) / one).is_symlink()]
         for file in (*files, *links):
-            if whole or file.startswith("Kconfig"):
+            if whole or file.startswith("Kconfig") or f"{name}/{file}" in noted:
                 (tree / name).mkdir(parents=True, exist_ok=True)
                 _put(Path(top) / file, tree / name / file)
+
+
+def _noted(tree: Path, build: Path) -> set[str]:
+    """Return the files that kbuild has noted as included: what misses one is compiled anew."""
+    path = re.compile(re.escape(f"{tree}/") + r"([^\s\\)]+)")
+    notes = (note.read_text("utf-8") for note in build.rglob(".*.cmd"))
+    return {os.path.normpath(name) for note in notes for name in path.findall(note)}
 
 
 def _put(source: Path, target: Path) -> None:
