@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import fnmatch
-import textwrap
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.commands.rules import defects, origin
@@ -62,9 +61,7 @@ def _defects(args: argparse.Namespace) -> int:
 
 
 def _described(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
-    yield f"{rule.slug} ({catalogue.title})"
-    yield from textwrap.wrap(rule.says, 96, initial_indent="  ", subsequent_indent="  ")
-    yield from origin(catalogue, rule)
+    yield from origin(catalogue, rule, rule.slug)
     yield f"expected: {' or '.join(dict.fromkeys(rule.expect.values()))}"
     yield from defects(rule)
     yield "to have a program that shows it:"

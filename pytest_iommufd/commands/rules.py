@@ -85,9 +85,7 @@ def _listed(catalogues: Iterable[Catalogue], patterns: list[str]) -> Iterator[li
 
 def _explained(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
     """Return the lines that tell all that is known of a rule."""
-    yield f"{name} ({catalogue.title})"
-    yield from textwrap.wrap(rule.says, 96, initial_indent="  ", subsequent_indent="  ")
-    yield from origin(catalogue, rule)
+    yield from origin(catalogue, rule, name)
     yield "expected:"
     yield from (f"  {line}" for line in _expected(catalogue, rule))
     if rule.needs:
@@ -99,8 +97,10 @@ def _explained(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
     yield f"  {command(catalogue.path.parent, name)}"
 
 
-def origin(catalogue: Catalogue, rule: Rule) -> Iterator[str]:
-    """Return the lines that tell where a rule comes from, and who promises it."""
+def origin(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
+    """Return the lines that tell what a rule says, where it comes from, and who promises it."""
+    yield f"{name} ({catalogue.title})"
+    yield from textwrap.wrap(rule.says, 96, initial_indent="  ", subsequent_indent="  ")
     for title, texts, said in (
         ("source", rule.source, catalogue.credit),
         ("promised by", rule.promise, catalogue.promised),

@@ -42,7 +42,7 @@ source = ["main.c:f"]
 behaviour = "the mock driver"
 expect = "OK"
 """
-EXPLAINED = """\
+ORIGIN = """\
 area.one (AREA)
   It holds.
 source:
@@ -54,6 +54,10 @@ promised by:
     https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/include/uapi/linux/iommufd.h
   Somebody, 2023-05-11: a patch
     https://lore.kernel.org/r/1@x
+"""
+EXPLAINED = (
+    ORIGIN
+    + """\
 expected:
   mainline without thing: ENOTTY
   mainline: OK   (as it is)
@@ -66,6 +70,7 @@ known defects:
 to run it:
   pytest {folder} --iommufd-rule area.one
 """
+)
 
 
 @pytest.fixture
@@ -122,18 +127,9 @@ def test_the_installed_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> 
     assert {line.split()[0] for line in lines if line.startswith("  ")} == slugs
 
 
-DEFECT = """\
-area.one (AREA)
-  It holds.
-source:
-  f() in main.c
-  Somebody, 2023-05-11: a patch (g)
-    https://lore.kernel.org/r/1@x
-promised by:
-  iommufd.h, iommu_thing
-    https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/include/uapi/linux/iommufd.h
-  Somebody, 2023-05-11: a patch
-    https://lore.kernel.org/r/1@x
+DEFECT = (
+    ORIGIN
+    + """\
 expected: ENOTTY or OK or EINVAL
 known defects:
   crashed: for a reason
@@ -141,6 +137,7 @@ known defects:
 to have a program that shows it:
   pytest {folder} --iommufd-rule area.one --iommufd-reproducer c --iommufd-reproducer-of all
 """
+)
 
 
 def test_known_defects_are_listed(
