@@ -208,7 +208,7 @@ def _plan(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> _Pla
         source = revision.describe(spec.path, spec.commit)
         return _Plan(spec, tree, source, inputs, before=before)
     tree = packages.fetch(spec.version, cache, progress, update=update)
-    package, _, version = tree.name.partition("_")
+    package, version = packages.content(tree)
     return _Plan(spec, tree, f"{package} {version} (Debian)", inputs | {"content": version})
 
 

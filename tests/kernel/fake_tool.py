@@ -97,6 +97,9 @@ def apt_cache() -> int:
     if "showsrc" in args:
         for version in ("6.12.9-1", "7.1.13-1", "7.1.13-1~bpo13+1"):
             print(f"Package: linux\nVersion: {version}\n")
+    elif "show" in args:
+        if version := known.get(args[-1].removeprefix("linux-source-")):
+            print(f"Package: {args[-1]}\nVersion: {version}\n")
     elif "policy" in args:
         version = known.get(args[-1].removeprefix("linux-source-"), "(none)")
         print(f"{args[-1]}:\n  Installed: (none)\n  Candidate: {version}")

@@ -189,17 +189,30 @@ def test_release_of_kernel_org(cache: Path, calls: Calls, monkeypatch: pytest.Mo
     assert len(calls("apt-cache")) == asked, "a release never changes"
 
 
+def test_release_that_a_mirror_has_only_with_debian_s_patches(
+    cache: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_iommufd.kernel.source.packages.find_mirrors", _mirror)
+    exact = resolve("6.12.1")
+    assert exact.source == "linux-source-6.12 6.12.1-1 (Debian)"
+    assert any("download linux-source-6.12=6.12.1-1" in call for call in calls("apt-get"))
+    assert resolve("6.12.1") == exact
+    monkeypatch.setenv("FAKE_OFFERS", "6.12=6.12.2-1")
+    assert "6.12.2-1" in resolve("6.12").source, "what was asked for exactly is not what X.Y is"
+    assert len(list((cache / "sources").iterdir())) == 2
+
+
 def test_release_that_no_mirror_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_iommufd.kernel.source.packages.find_mirrors", _mirror)
     with pytest.raises(Problem, match=r"no source of Linux 6\.12\.7") as caught:
         resolve("6.12.7")
-    assert caught.value.expected == "one of 6.12.9, 7.1.13"
+    assert caught.value.expected == "one of 6.12.1, 6.12.9, 7.1.13"
 
 
 def test_release_without_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_iommufd.kernel.source.packages.find_mirrors", list)
     with pytest.raises(Problem, match="no source of Linux") as caught:
-        resolve("6.12.9")
+        resolve("7.1.13")
     assert "a Debian mirror" in caught.value.expected
 
 

@@ -4,12 +4,12 @@
 X.Y is the package linux-source-X.Y, with Debian's patches. The machine's own apt configuration is
 asked first. What it does not offer is looked for with a private one: its own lists and cache, the
 machine's mirrors and keyring, and the suites that carry kernels. The machine's apt state is only
-ever read. X.Y.Z is what kernel.org has released as such, as the source package linux brings it.
+ever read. X.Y.Z is what kernel.org has released as such, as the source package linux brings it;
+where a mirror has only linux-source-X.Y of that release it is that, with Debian's patches.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # The suites beside a release are small and carry the kernels; the releases are large.
 _CHEAPEST: tuple[Where, ...] = ("pockets", "releases")
+# Begins the name of a linux-source-X.Y that was asked for as X.Y.Z: it is not what X.Y is.
+_EXACTLY = "exactly_"
 # The .deb, its .tar.xz and the unpacked tree, which for a moment are all there.
 SOURCE_SIZE = 2_300_000_000
 
@@ -69,11 +71,12 @@ class Apt:
         names = (re.fullmatch(r"linux-source-(\d+\.\d+)", line) for line in lines)
         return {name[1] for name in names if name}
 
-    def upstream(self, progress: Progress) -> dict[str, list[str]]:
-        """Versions of the source package linux that this configuration offers, by X.Y.Z."""
-        _, lines = self.run("apt-cache", "showsrc", "--only-source", "linux", progress=progress)
+    def releases(self, name: str, progress: Progress) -> dict[str, list[str]]:
+        """Versions of a package, or of the source package linux, that this offers, by X.Y.Z."""
+        query = ("showsrc", "--only-source") if name == "linux" else ("show",)
+        _, lines = self.run("apt-cache", *query, name, progress=progress)
         found: dict[str, list[str]] = {}
-        for version in {line.split()[1] for line in lines if line.startswith("Version: ")}:
+        for version in sorted({line.split()[1] for line in lines if line.startswith("Version: ")}):
             found.setdefault(version.rpartition("-")[0], []).append(version)
         return found
 
@@ -85,9 +88,24 @@ def package_of(version: str) -> str:
 
 def trees(version: str, cache: Cache) -> list[Path]:
     """Return the source trees of `X.Y` or `X.Y.Z` that are in the cache."""
-    name = package_of(version)
-    found = cache.sources.glob(f"{name}_{version}-*" if name == "linux" else f"{name}_*")
+    patterns = [f"{package_of(version)}_*"]
+    if package_of(version) == "linux":
+        patterns = [f"linux_{version}-*", f"{_EXACTLY}*_{version}-*"]
+    found = (tree for pattern in patterns for tree in cache.sources.glob(pattern))
     return [tree for tree in found if tree.suffix != PARTIAL]
+
+
+def content(tree: Path) -> tuple[str, str]:
+    """Tell what a source tree of the cache was unpacked of.
+
+    Args:
+        tree: one that `trees` or `fetch` returned.
+
+    Returns:
+        The package's name and version.
+    """
+    package, _, version = tree.name.removeprefix(_EXACTLY).partition("_")
+    return package, version
 
 
 def fetch(version: str, cache: Cache, progress: Progress, *, update: bool = False) -> Path:
@@ -168,26 +186,38 @@ def _configurations(
 
 def _fetch_upstream(version: str, cache: Cache, progress: Progress) -> Path:
     said: list[str] = []
-    apt = _private("upstream", cache, progress, said)
-    offered = apt.upstream(progress) if apt else {}
-    if not (apt and version in offered):
-        known = ", ".join(sorted(offered, key=_number))
-        what = f"the mirrors of this machine have no source of Linux {version}"
-        raise _not_offered(what, known, said)
-    # They have the same archive, which a mirror may no longer have under one name of it.
-    *others, last = sorted(offered[version])
-    for package in others:
-        with contextlib.suppress(NotDownloadedError):
-            return _made(package, apt, cache, progress)
-    return _made(last, apt, cache, progress)
+    offered: set[str] = set()
+    failed: Problem | None = None
+    for name, apt in _with_exact_versions(version, cache, progress, said):
+        releases = apt.releases(name, progress)
+        offered |= releases.keys()
+        # A mirror may no longer have the archive of a release under one name of it.
+        for package in releases.get(version, ()):
+            tree = cache.sources / f"{'' if name == 'linux' else _EXACTLY}{name}_{package}"
+            try:
+                with cache.lock(tree, progress):
+                    if not tree.is_dir():
+                        _make(tree, apt, cache, progress)
+            except NotDownloadedError as error:
+                failed = error
+            else:
+                return tree
+    if failed:
+        raise failed
+    known = ", ".join(sorted(offered, key=_number))
+    what = f"the mirrors of this machine have no source of Linux {version}"
+    raise _not_offered(what, known, said)
 
 
-def _made(package: str, apt: Apt, cache: Cache, progress: Progress) -> Path:
-    tree = cache.sources / f"linux_{package}"
-    with cache.lock(tree, progress):
-        if not tree.is_dir():
-            _make(tree, apt, cache, progress)
-    return tree
+def _with_exact_versions(
+    version: str, cache: Cache, progress: Progress, said: list[str]
+) -> Iterator[tuple[str, Apt]]:
+    """Packages that may have a release, and configurations to ask for them."""
+    if apt := _private("upstream", cache, progress, said):
+        yield "linux", apt
+    debian = package_of(version.rpartition(".")[0])
+    for apt in _configurations(cache, progress, said, update=False):
+        yield debian, apt
 
 
 def _number(version: str) -> list[int]:
@@ -238,7 +268,7 @@ def _make(tree: Path, apt: Apt, cache: Cache, progress: Progress) -> None:
     """Download and unpack the package after which a tree's folder is named."""
     cache.need(SOURCE_SIZE)
     known = Estimates(cache.root)
-    package = tree.name.replace("_", "=", 1)
+    package = "=".join(content(tree))
     pristine = package.startswith("linux=")
     words = ("source", "--download-only", "--tar-only") if pristine else ("download",)
     with cache.making(tree) as partial:
