@@ -121,6 +121,7 @@ def defects(rule: Rule) -> Iterator[str]:
         yield "known defects:"
     for defect in rule.defects:
         yield f"  {defect.gives}: {defect.why}"
+        yield from (f"    shows: {pattern}" for pattern in defect.shows)
         for what in ("dialects", "reported", "mended", "seen"):
             if told := getattr(defect, what):
                 yield f"    {what}: {told if isinstance(told, str) else ', '.join(told)}"

@@ -33,6 +33,7 @@ _STALL = re.compile(
 _RCU_SECONDS = 21.0  # CONFIG_RCU_CPU_STALL_TIMEOUT
 _START = re.compile(r"------------\[ cut here \]------------")
 _END = re.compile(r"---\[ end trace ")
+_PLACE = re.compile(r"RIP: 0010:([\w.]+)")  # in the kernel; a process has another selector
 # lines of a report that has no end mark
 _TAIL_LINES = 40
 
@@ -48,6 +49,13 @@ class Splat:
 
     title: str
     text: str
+
+    @property
+    def sentence(self) -> str:
+        """Its title, with the function where the kernel was if the title does not name it."""
+        found = _PLACE.search(self.text)
+        unsaid = f" in {found[1]}()" if found and found[1] not in self.title else ""
+        return self.title + unsaid
 
     @property
     def stall(self) -> float:

@@ -203,7 +203,10 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
             {"name": need, "meaning": catalogue.capabilities[need].meaning} for need in rule.needs
         ],
         "expected": dict(rule.expect),
-        "defects": [asdict(one) | {"dialects": list(one.dialects)} for one in rule.defects],
+        "defects": [
+            asdict(one) | {key: list(getattr(one, key)) for key in ("shows", "dialects")}
+            for one in rule.defects
+        ],
     }
 
 

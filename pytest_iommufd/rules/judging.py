@@ -15,6 +15,7 @@ import pytest
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.machine import AgentFailed, KernelSplat, Verdict
+from pytest_iommufd.machine.splat import find_splats
 from pytest_iommufd.rules.calls import CALLS_KEY
 from pytest_iommufd.rules.catalogue import rule_in
 from pytest_iommufd.rules.expectation import EXPECTATION
@@ -69,12 +70,14 @@ def judge(
     mark = _mark(report, error)
     if mark is None:
         return
-    defect = _shown(expectation, mark) if expectation and not wrong else None
+    reason = _reason(report, error) if mark is not Mark.HOLDS else ""
+    defect = None
+    if expectation and not wrong:
+        defect = _shown(expectation, mark, _lines(error.value if error else None, reason))
     known = defect.why if defect else ""
     expected = expectation.result if expectation else ""
     got = expectation.got if expectation and mark is not Mark.CRASHED else ""
     got = got or (expected if mark is Mark.HOLDS else "")
-    reason = _reason(report, error) if mark is not Mark.HOLDS else ""
     if defect:
         got, reason = defect.gives, reason or f"expected {expected}, got {got}"
         report.outcome, report.wasxfail = "skipped", known
@@ -111,11 +114,26 @@ def results(report: pytest.TestReport) -> Iterator[Result]:
             yield Result.unpacked(value)
 
 
-def _shown(expectation: Expectation, mark: Mark) -> Defect | None:
+def _shown(expectation: Expectation, mark: Mark, lines: list[str]) -> Defect | None:
     """Return the known defect that a test has shown: by a call's result, or by how it failed."""
     if mark is Mark.HOLDS:
         return expectation.defect
-    return next((one for one in expectation.defects if one.gives == mark.value), None)
+    return next(
+        (one for one in expectation.defects if one.gives == mark.value and one.is_shown_by(lines)),
+        None,
+    )
+
+
+def _lines(error: BaseException | None, reason: str) -> list[str]:
+    """Return what a failure says: its reason, and a sentence for each splat."""
+    if not isinstance(error, Verdict):
+        return [reason]
+    splats = [splat.sentence for splat in find_splats(error.console.splitlines())]
+    if not isinstance(error, KernelSplat):
+        return [error.what, *splats]
+    # the splat hides what else the test failed with
+    cause = error.__cause__
+    return [*([_said(cause)] if cause else []), *(splats or [error.what])]
 
 
 def _merely_differs(
@@ -181,14 +199,21 @@ def _reason(report: pytest.TestReport, error: pytest.ExceptionInfo[BaseException
     if report.skipped and isinstance(report.longrepr, tuple):
         return _skipped(report.longrepr).removeprefix(ABSENT)
     value = error.value if error else None
-    if isinstance(value, Verdict | Problem):
-        return value.what
-    if value is None or isinstance(report.longrepr, str):
+    if value is None or (
+        isinstance(report.longrepr, str) and not isinstance(value, Verdict | Problem)
+    ):
         return _first(str(report.longrepr))
-    text = _first(str(value))
-    if text and isinstance(value, AssertionError | pytest.fail.Exception):
+    return _said(value)
+
+
+def _said(error: BaseException) -> str:
+    """Return what an exception says, in one line."""
+    if isinstance(error, Verdict | Problem):
+        return error.what
+    text = _first(str(error))
+    if text and isinstance(error, AssertionError | pytest.fail.Exception):
         return text
-    return f"{type(value).__name__}: {text}" if text else type(value).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _first(text: str) -> str:

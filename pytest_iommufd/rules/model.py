@@ -6,6 +6,7 @@ A field is the key of that name, which docs/rules.md describes; `name` and `slug
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.rules.marker import ABSENT, ANY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
 
 OK = "OK"
@@ -91,14 +92,27 @@ class Capability:
 
 @dataclass(frozen=True)
 class Defect:
-    """What some kernels are known to do instead of what a rule says, recognised by `gives`."""
+    """What some kernels are known to do instead of what a rule says.
+
+    A call's result is recognised by `gives`, a failure of the test by `shows` as well.
+    """
 
     gives: str
     why: str
+    shows: tuple[str, ...] = ()
     dialects: tuple[str, ...] = ()
     reported: str = ""
     mended: str = ""
     seen: str = ""
+
+    def is_shown_by(self, lines: Sequence[str]) -> bool:
+        """Tell whether a failure is this defect's: all that shows it, and nothing else.
+
+        Args:
+            lines: what the failure says.
+        """
+        found = [{one for one in self.shows if re.search(one, line)} for line in lines]
+        return all(found) and set[str]().union(*found) == set(self.shows)
 
 
 @dataclass(frozen=True)

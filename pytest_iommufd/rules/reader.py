@@ -173,7 +173,21 @@ class Reader:
                 f"[{slug}] has a defect that gives {defect.gives!r}",
                 f"'{OK}', an errno's name, '{VIOLATED}' or '{CRASHED}'",
             )
+        self._check_shows(slug, defect)
         return defect
+
+    def _check_shows(self, slug: str, defect: Defect) -> None:
+        if bool(defect.shows) != (defect.gives in (VIOLATED, CRASHED)):
+            self._fail(
+                f"[{slug}] has a defect that gives {defect.gives!r} and "
+                + ("'shows'" if defect.shows else "no 'shows'"),
+                f"patterns of what the test says, with '{VIOLATED}' and '{CRASHED}' only",
+            )
+        for pattern in defect.shows:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                self._fail(f"[{slug}] has a defect that shows {pattern!r}: {error}", "a pattern")
 
     def _expect(self, slug: str, given: Any) -> Any:
         """Give each dialect its result."""

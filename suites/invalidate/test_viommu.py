@@ -206,4 +206,5 @@ def test_no_memory_for_the_array(expected, invalidate, viommu, cache):
     with expected, viommu.context.sending(fail_nth=2):
         invalidate(viommu, ventry(0), ventry(1))
     cache()
-    assert count_of(expected) == 0
+    count = count_of(expected)
+    assert count == 0, f"entry_num is returned as {count}"

@@ -15,6 +15,7 @@ from pytest_iommufd.iommufd.checks import check_map
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Buffer, Context
+    from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
 PAGE = 0x1000
@@ -135,6 +136,12 @@ def test_device_keeps_the_pages_of_a_process_that_is_gone(
     check_map(mock_device.hwpt, 1 << 30, memfd_buffer, PAGE)
 
 
+def check_pinned(old: Process, new: Process, expected: tuple[int, int]) -> None:
+    found = (counted(old, "VmPin"), counted(new, "VmPin"))
+    what = "VmPin is {} pages of the old process and {} of the new"
+    assert found == expected, what.format(*found)
+
+
 @rule("ioas.change_process.uncounted")
 def test_what_was_pinned_with_ipc_lock_is_moved(
     expected, iommufd, mock_device, ioas, memfd_buffer, process
@@ -144,7 +151,7 @@ def test_what_was_pinned_with_ipc_lock_is_moved(
     child = process.fork()
     with expected:
         as_seen_by(iommufd, child).ioctl(CHANGE)
-    assert [counted(who, "VmPin") for who in (process, child)] == [0, PAGES]
+    check_pinned(process, child, (0, PAGES))
 
 
 @rule("ioas.change_process.uncounted.unmapped_later")
@@ -157,7 +164,7 @@ def test_what_was_pinned_with_ipc_lock_is_paid_back(
     as_seen_by(iommufd, child).ioctl(CHANGE)
     with expected:
         ioas.unmap_all()
-    assert [counted(who, "VmPin") for who in (process, child)] == [0, 0]
+    check_pinned(process, child, (0, 0))
 
 
 @rule("ioas.change_process.limit")

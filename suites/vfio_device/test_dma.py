@@ -130,4 +130,5 @@ def test_failed_replace(expected, edu, attached, ioas, target, faulting_hwpt):
     with expected:
         attached.attach_iommufd_pt(faulting_hwpt)
     edu.store(TO, SIZE)
-    assert target.read(SIZE) == TEXT
+    text = target.read(SIZE)
+    assert text == TEXT, "the device wrote " + ("nothing" if text == OLD else f"{text!r}")

@@ -129,6 +129,12 @@ def test_a_report_with_marks_is_taken_whole_and_alone(log: str) -> None:
     assert splat.text == log
 
 
+def test_a_report_s_sentence_names_the_function() -> None:
+    (oops,), (warning,) = find_splats(OOPS.splitlines()), find_splats(WARNING.splitlines())
+    assert oops.sentence == f"{oops.title} in iommufd_ioas_map()"
+    assert warning.sentence == warning.title
+
+
 def test_reports_that_follow_each_other_are_told_apart() -> None:
     log = f"{QUIET}\n{WARNING}\nbetween\n{REFCOUNT}\n{OOPS}\n{QUIET}\n{KASAN}"
     assert [splat.title.split(" ")[0] for splat in find_splats(log.splitlines())] == [

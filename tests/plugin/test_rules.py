@@ -235,10 +235,29 @@ def test_fails_otherwise(no_end):
 def test_is_skipped(iommufd):
     pytest.skip("no time")
 """
-VIOLATED = ("splat", "leak", "set_up", "both")
-SHOWN = {"errno": "EOPNOTSUPP", "panic": "crashed"} | dict.fromkeys(VIOLATED, "violated")
-NOT_SHOWN = {"other_errno": "EPROTO", "leaks_too": "EOPNOTSUPP", "otherwise": "crashed"}
-NOT_SHOWN |= dict.fromkeys(("mended", "skipped"), "violated")
+# What a catalogue knows of a rule: what the kernel gives instead, and what shows it.
+SHOWN = {
+    "errno": ("EOPNOTSUPP",),
+    "panic": ("crashed", "^the kernel panicked: sysrq triggered crash$"),
+    "splat": ("violated", r"^WARNING: .* f\+"),
+    "leak": ("violated", "^RuntimeError: a leak$"),
+    "set_up": ("violated", "^RuntimeError: no object$"),
+    "both": ("violated", "^RuntimeError: (first|a leak)$"),
+}
+NOT_SHOWN = {
+    "other_errno": ("EPROTO",),
+    "leaks_too": ("EOPNOTSUPP",),
+    "otherwise": ("crashed", "it should have crashed"),
+    "mended": ("violated", "."),
+    "skipped": ("violated", "no time"),
+}
+
+
+def _defect(gives: str, *shows: str) -> str:
+    patterns = "shows = [" + ", ".join(f"'{one}'" for one in shows) + "], " if shows else ""
+    return f'defects = [{{ gives = "{gives}", {patterns}why = "for a reason", mended = "7.4" }}]'
+
+
 CATALOGUE = """
 title = "AREA"
 [dialects.mainline]
@@ -257,9 +276,9 @@ expect = "OK"
 says = "It is known not to hold."
 source = ["main.c:f"]
 expect = "OK"
-defects = [{{ gives = "{gives}", why = "for a reason", mended = "7.4" }}]
+{_defect(*known)}
 """
-    for name, gives in (SHOWN | NOT_SHOWN).items()
+    for name, known in (SHOWN | NOT_SHOWN).items()
 )
 
 
@@ -298,6 +317,79 @@ def test_what_is_not_as_it_is_known_to_be_fails(run: Run, pytester: pytest.Pytes
             "area.other_errno *violated",
             "area.leaks_too *violated",
             "*: 1 holds, 4 violated, 8 not run",
+        ]
+    )
+
+
+# Each fails in another form than the one that is listed.
+FORMS = """
+from pytest_iommufd import rule
+
+def warn(process, *functions):
+    for function in functions:
+        title = f"WARNING: CPU: 0 PID: 1 at drivers/x.c:1 {function}+0x1/0x2"
+        for line in (title, "---[ end trace 0000000000000000 ]---"):
+            process.write_file("/dev/kmsg", f"{line}\\n".encode())
+
+@rule("area.listed")
+def test_the_listed_form(process):
+    warn(process, "f", "g", "f")
+
+@rule("area.message")
+def test_another_message(iommufd):
+    assert iommufd.fd < 0, "the page stays pinned"
+
+@rule("area.function")
+def test_a_warning_of_another_function(process):
+    warn(process, "g")
+
+@rule("area.more")
+def test_one_more_warning(process):
+    warn(process, "f", "g")
+
+@rule("area.less")
+def test_one_warning_less(process):
+    warn(process, "f")
+
+@rule("area.message_too")
+def test_a_warning_and_a_message(process):
+    warn(process, "f")
+    assert process.pid < 0, "the page stays pinned"
+
+@rule("area.panic")
+def test_another_panic(process):
+    process.write_file("/proc/sysrq-trigger", b"c")
+"""
+LISTED = {
+    "listed": ("violated", r"^WARNING: .* f\+", r"^WARNING: .* g\+"),
+    "message": ("violated", "^VmPin is 4$"),
+    "function": ("violated", r"^WARNING: .* f\+"),
+    "more": ("violated", r"^WARNING: .* f\+"),
+    "less": ("violated", r"^WARNING: .* f\+", r"^WARNING: .* g\+"),
+    "message_too": ("violated", r"^WARNING: .* f\+"),
+    "panic": ("crashed", "^the kernel panicked: Fatal exception$"),
+}
+
+
+def test_a_defect_in_another_form_is_violated(run: Run, pytester: pytest.Pytester) -> None:
+    rules = (
+        f"""
+["area.{name}"]
+says = "It is known not to hold."
+source = ["main.c:f"]
+expect = "OK"
+{_defect(*known)}
+"""
+        for name, known in LISTED.items()
+    )
+    pytester.makefile(".toml", rules='title = "AREA"' + "".join(rules))
+    result = run(FORMS)
+    result.assert_outcomes(xfailed=1, failed=6)
+    result.stdout.fnmatch_lines_random(
+        [
+            "area.listed *known defect",
+            *(f"area.{name} *violated" for name in list(LISTED)[1:-1]),
+            "area.panic *crashed",
         ]
     )
 

@@ -41,7 +41,7 @@ says = "It holds."
 source = ["main.c:f", "patch:g"]
 expect = { mainline = "OK", posted = "EINVAL", "mainline without thing" = "absent: of no use" }
 needs = ["asked"]
-defects = [{ gives = "crashed", why = "for a reason", dialects = ["posted"] }]
+defects = [{ gives = "crashed", why = "for a reason", shows = ["a panic"], dialects = ["posted"] }]
 """
 LADDER = """
 [ladders."area.order"]
@@ -141,6 +141,9 @@ def test_a_folder_need_not_have_one(tmp_path: Path) -> None:
             ("no text", '"absent: of no use"', "7", "[area.one] expects 7"),
             ("defect's", 'dialects = ["p', 'dialects = ["r', "unknown dialect: 'rosted'; did you"),
             ("gives", '"crashed"', '"lost"', "[area.one] has a defect that gives 'lost'"),
+            ("shows nothing", 'shows = ["a panic"], ', "", "gives 'crashed' and no 'shows'"),
+            ("shows too much", '"crashed"', '"E2BIG"', "gives 'E2BIG' and 'shows'"),
+            ("no pattern", '"a panic"', '"(a panic"', "shows '(a panic': missing )"),
             ("no why", ', why = "for a reason"', "", "[area.one.defects] has no 'why'"),
             ("no defects", '[{ gives = "crashed"', '[7, { gives = "crashed"', "defects = [7, "),
             ("ladder", "posted = [", "pasted = [", "[ladders.area.order] has an unknown dialect"),

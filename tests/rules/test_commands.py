@@ -35,7 +35,7 @@ source = ["main.c:f", "patch:g"]
 promise = ["iommufd.h:iommu_thing", "patch"]
 expect = { mainline = "OK", posted = "EINVAL", "mainline without thing" = "ENOTTY" }
 needs = ["thing"]
-defects = [{ gives = "crashed", why = "for a reason", dialects = ["posted"] }]
+defects = [{ gives = "crashed", why = "for a reason", shows = ["a panic"], dialects = ["posted"] }]
 ["area.other"]
 says = "It holds, too."
 source = ["main.c:f"]
@@ -66,6 +66,7 @@ needs:
   thing: IOMMU_THING
 known defects:
   crashed: for a reason
+    shows: a panic
     dialects: posted
 to run it:
   pytest {folder} --iommufd-rule area.one
@@ -133,6 +134,7 @@ DEFECT = (
 expected: ENOTTY or OK or EINVAL
 known defects:
   crashed: for a reason
+    shows: a panic
     dialects: posted
 to have a program that shows it:
   pytest {folder} --iommufd-rule area.one --iommufd-reproducer c --iommufd-reproducer-of all
