@@ -117,14 +117,18 @@ def origin(catalogue: Catalogue, rule: Rule, name: str) -> Iterator[str]:
 
 def defects(rule: Rule) -> Iterator[str]:
     """Return the lines that tell what kernels are known to do instead."""
-    if rule.defects:
-        yield "known defects:"
-    for defect in rule.defects:
-        yield f"  {defect.gives}: {defect.why}"
-        yield from (f"    shows: {pattern}" for pattern in defect.shows)
-        for what in ("dialects", "reported", "mended", "seen"):
-            if told := getattr(defect, what):
-                yield f"    {what}: {told if isinstance(told, str) else ', '.join(told)}"
+    for title, known in (
+        ("known defects:", rule.defects),
+        ("kernels are known to differ:", rule.differences),
+    ):
+        if known:
+            yield title
+        for one in known:
+            yield f"  {one.gives}: {one.why}"
+            yield from (f"    shows: {pattern}" for pattern in one.shows)
+            for what in ("dialects", "reported", "mended", "seen"):
+                if told := getattr(one, what):
+                    yield f"    {what}: {told if isinstance(told, str) else ', '.join(told)}"
 
 
 def _expected(catalogue: Catalogue, rule: Rule) -> Iterator[str]:

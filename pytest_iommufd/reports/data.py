@@ -8,7 +8,7 @@
                 counts: how many rules have each mark
     suites      title, dialects: name, about, like
     rules       slug, suite, sentence, sources, promises or behaviour, needs, expected by dialect,
-                defects, differs;
+                defects and differences: what kernels are known to do instead, differs;
                 results by kernel's name
 
 SCHEMA grows when a key goes away or means something else.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pytest_iommufd.lab import Bench
     from pytest_iommufd.rules.catalogue import Catalogue
+    from pytest_iommufd.rules.model import Defect
     from pytest_iommufd.rules.verdicts import Result, Verdicts
 
 SCHEMA = 2
@@ -185,7 +186,8 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
     """Return what a catalogue says of a rule."""
     if catalogue is None:
         nothing: dict[str, Any] = {"suite": "", "sentence": "", "sources": [], "needs": []}
-        return {**nothing, "promises": [], "behaviour": "", "expected": {}, "defects": []}
+        basis: dict[str, Any] = {"promises": [], "behaviour": ""}
+        return {**nothing, **basis, "expected": {}, "defects": [], "differences": []}
     rule = catalogue.rule(slug)
     return {
         "suite": catalogue.title,
@@ -203,11 +205,13 @@ def _text(catalogue: Catalogue | None, slug: str) -> dict[str, Any]:
             {"name": need, "meaning": catalogue.capabilities[need].meaning} for need in rule.needs
         ],
         "expected": dict(rule.expect),
-        "defects": [
-            asdict(one) | {key: list(getattr(one, key)) for key in ("shows", "dialects")}
-            for one in rule.defects
-        ],
+        "defects": [_known(one) for one in rule.defects],
+        "differences": [_known(one) for one in rule.differences],
     }
+
+
+def _known(defect: Defect) -> dict[str, Any]:
+    return asdict(defect) | {key: list(getattr(defect, key)) for key in ("shows", "dialects")}
 
 
 def _result(result: Result, folder: Path | None) -> dict[str, Any]:

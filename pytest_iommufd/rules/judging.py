@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_iommufd.rules.expectation import Expectation
-    from pytest_iommufd.rules.model import Defect
+    from pytest_iommufd.rules.model import Defect, Rule
 
 LAST_CALLS = 12
 _PROPERTY = "iommufd_rule"
@@ -85,8 +85,9 @@ def judge(
         known = report.wasxfail or "xfail"
     if known:
         mark = Mark.DEFECT
-    elif mark is Mark.VIOLATED and not wrong and _merely_differs(item, report, error):
+    elif mark is Mark.VIOLATED and not wrong and (rule := _merely_differing(item, report, error)):
         mark, report.outcome, report.wasxfail = Mark.DIFFERS, "skipped", f"differs: {reason}"
+        known = next((one.why for one in rule.differences if _explains(one, got, reason)), "")
     calls = item.stash.get(CALLS_KEY, []) if mark in {Mark.VIOLATED, Mark.CRASHED} else []
     verdict = error.value if error and isinstance(error.value, Verdict) else None
     result = Result(
@@ -136,21 +137,23 @@ def _lines(error: BaseException | None, reason: str) -> list[str]:
     return [*([_said(cause)] if cause else []), *(splats or [error.what])]
 
 
-def _merely_differs(
+def _merely_differing(
     item: pytest.Item,
     report: pytest.TestReport,
     error: pytest.ExceptionInfo[BaseException] | None,
-) -> bool:
-    """Tell whether a test failed by what nobody has promised, in its own lines."""
+) -> Rule | None:
+    """Return the rule of a test that failed by what nobody has promised, in its own lines."""
     rule = rule_in(item.path.parent, rule_of(item))
-    return bool(
-        rule
-        and rule.behaviour
-        and report.when == "call"
-        and error
-        and error.errisinstance((AssertionError, IoctlError))
-        and not item.config.option.iommufd_strict
-    )
+    fails = report.when == "call" and error and error.errisinstance((AssertionError, IoctlError))
+    strict = item.config.option.iommufd_strict
+    return rule if rule and rule.behaviour and fails and not strict else None
+
+
+def _explains(difference: Defect, got: str, reason: str) -> bool:
+    """Tell whether it is known that a kernel may do this."""
+    if difference.gives == Mark.VIOLATED.value:
+        return difference.is_shown_by([reason])
+    return difference.gives == got
 
 
 def _fail_idle(report: pytest.TestReport, expectation: Expectation | None) -> bool:

@@ -92,7 +92,7 @@ class Capability:
 
 @dataclass(frozen=True)
 class Defect:
-    """What some kernels are known to do instead of what a rule says.
+    """What some kernels are known to do instead of what a rule says, rightly or not.
 
     A call's result is recognised by `gives`, a failure of the test by `shows` as well.
     """
@@ -130,6 +130,7 @@ class Rule:
     behaviour: str = ""
     needs: tuple[str, ...] = ()
     defects: tuple[Defect, ...] = ()
+    differences: tuple[Defect, ...] = ()
 
     def stands_for(self, slug: str) -> bool:
         """Tell whether a name is this rule's, which may have `*` for some parts."""
@@ -170,4 +171,7 @@ class Ladder:
 
     says: str
     source: tuple[str, ...]
+    errors: Mapping[str, str]
     needs: Mapping[str, list[str]] = field(default_factory=dict)
+    defects: Mapping[str, list[dict[str, str]]] = field(default_factory=dict)
+    differences: Mapping[str, list[dict[str, str]]] = field(default_factory=dict)

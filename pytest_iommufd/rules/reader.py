@@ -45,6 +45,12 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
             isinstance(value, dict) and all(_is_list_of(str, one) for one in value.values())
         ),
     ),
+    "Mapping[str, list[dict[str, str]]]": (
+        "a table of lists of tables",
+        lambda value: (
+            isinstance(value, dict) and all(_is_list_of(dict, one) for one in value.values())
+        ),
+    ),
     "Mapping[str, str]": ("a text, or a table of texts", lambda value: isinstance(value, dict)),
 }
 """By the type of a field: what a file must have there, in words and as a check."""
@@ -138,8 +144,9 @@ class Reader:
         made = {**values, "slug": slug}
         if "expect" in made:
             made["expect"] = self._expect(slug, made["expect"])
-        if _is_list_of(dict, made.get("defects")):
-            made["defects"] = [self._defect(slug, one) for one in made["defects"]]
+        for key in ("defects", "differences"):
+            if _is_list_of(dict, made.get(key)):
+                made[key] = [self._defect(slug, key, one) for one in made[key]]
         rule = self._made(Rule, slug, made)
         if not rule.says.endswith("."):
             self._fail(f"[{slug}]: says = {rule.says!r}", "a sentence with a full stop")
@@ -158,28 +165,30 @@ class Reader:
                 self._among("source", name, self.sources, slug)
         if rule.promise and rule.behaviour:
             self._fail(f"[{slug}] is promised and mere behaviour", "one of both")
+        if rule.promise and rule.differences:
+            self._fail(f"[{slug}] is promised and has differences", "defects instead")
         for promise in rule.promise:
             name, _, place = promise.partition(":")
             if name in DOCUMENTS and not place:
                 self._fail(f"[{slug}]: promise = {promise!r}", f"a place in it: '{name}:WORD'")
             self._among("document or source", name, {**DOCUMENTS, **self.sources}, slug)
 
-    def _defect(self, slug: str, values: dict[str, Any]) -> Defect:
-        defect = self._made(Defect, f"{slug}.defects", values)
+    def _defect(self, slug: str, key: str, values: dict[str, Any]) -> Defect:
+        defect = self._made(Defect, f"{slug}.{key}", values)
         for dialect in defect.dialects:
             self._among("dialect", dialect, self.dialects, slug)
         if defect.gives not in (OK, VIOLATED, CRASHED) and not _is_errno(defect.gives):
             self._fail(
-                f"[{slug}] has a defect that gives {defect.gives!r}",
+                f"[{slug}] has a {key[:-1]} that gives {defect.gives!r}",
                 f"'{OK}', an errno's name, '{VIOLATED}' or '{CRASHED}'",
             )
-        self._check_shows(slug, defect)
+        self._check_shows(slug, key, defect)
         return defect
 
-    def _check_shows(self, slug: str, defect: Defect) -> None:
+    def _check_shows(self, slug: str, key: str, defect: Defect) -> None:
         if bool(defect.shows) != (defect.gives in (VIOLATED, CRASHED)):
             self._fail(
-                f"[{slug}] has a defect that gives {defect.gives!r} and "
+                f"[{slug}] has a {key[:-1]} that gives {defect.gives!r} and "
                 + ("'shows'" if defect.shows else "no 'shows'"),
                 f"patterns of what the test says, with '{VIOLATED}' and '{CRASHED}' only",
             )
@@ -187,7 +196,8 @@ class Reader:
             try:
                 re.compile(pattern)
             except re.error as error:
-                self._fail(f"[{slug}] has a defect that shows {pattern!r}: {error}", "a pattern")
+                what = f"[{slug}] has a {key[:-1]} that shows {pattern!r}: {error}"
+                self._fail(what, "a pattern")
 
     def _expect(self, slug: str, given: Any) -> Any:
         """Give each dialect its result."""
@@ -219,6 +229,7 @@ class Reader:
 
     def _ladder(self, name: str, values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
         """Make a rule for each rung, and return the rungs by dialect."""
+        # its own keys; any other is a dialect
         own = {one.name: values.pop(one.name) for one in fields(Ladder) if one.name in values}
         ladder = self._made(Ladder, f"ladders.{name}", own)
         given: dict[str, dict[str, str]] = {}
@@ -226,16 +237,22 @@ class Reader:
             self._among("dialect", dialect, self.dialects, f"ladders.{name}")
             given[dialect] = dict(self._rung(name, rung) for rung in rungs)
         results = {one: given.get(self._nearest(one, given), {}) for one in self.dialects}
-        for rung in dict.fromkeys(rung for known in results.values() for rung in known):
+        rungs = list(dict.fromkeys(rung for known in results.values() for rung in known))
+        for table in ("errors", "needs", "defects", "differences"):
+            for rung in getattr(ladder, table):
+                self._among("rung", rung, [*rungs, "*"], f"ladders.{name}.{table}")
+        for rung in rungs:
             slug = f"{name}.{rung}"
+            order = next(known for known in results.values() if rung in known)
             self.rules[slug] = self._rule(
                 slug,
                 {
-                    "says": f"Of two errors in one call {ladder.says}, that of {rung} takes "
-                    "precedence over one that is checked later.",
+                    "says": self._precedence(name, ladder, rung, order),
                     "source": ladder.source,
                     "behaviour": "the order of checks",
                     "needs": [one for key in ("*", rung) for one in ladder.needs.get(key, ())],
+                    "defects": ladder.defects.get(rung, []),
+                    "differences": ladder.differences.get(rung, []),
                     "expect": {
                         dialect: known.get(rung, f"{ABSENT}there is no such check")
                         for dialect, known in results.items()
@@ -243,6 +260,21 @@ class Reader:
                 },
             )
         return {dialect: tuple(known) for dialect, known in results.items()}
+
+    def _precedence(self, name: str, ladder: Ladder, rung: str, order: dict[str, str]) -> str:
+        """Make the sentence of a rung, in the order of a dialect."""
+        later = list(order)[list(order).index(rung) + 1 :]
+        # that one of two errors with the same errno comes first cannot be seen
+        other = next((one for one in later if order[one] != order[rung]), "")
+        for one in filter(None, (rung, other)):
+            if one not in ladder.errors:
+                self._fail(f"[ladders.{name}] has no errors.{one}", "what is wrong then, in words")
+        what = f"{ladder.says} reports {ladder.errors[rung]} ({order[rung]})"
+        if not later:
+            return f"{what} only if nothing else is wrong."
+        rather = f" rather than {ladder.errors[other]}" if other else ""
+        after = ", or an error that is checked after that" if other and other != later[-1] else ""
+        return f"{what}{rather}{after}."
 
     def _rung(self, ladder: str, text: str) -> tuple[str, str]:
         name, _, result = text.partition(" ")

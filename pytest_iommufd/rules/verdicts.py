@@ -51,7 +51,8 @@ class Result:
         expected: "OK" or an errno's name, "" when the catalogue does not say.
         got: what the ioctl gave, "" when that is not known.
         reason: why the rule is absent, violated or crashed, one line.
-        known: of a known defect, what in the kernel is wrong; else "".
+        known: of a known defect, what in the kernel is wrong; of a difference that is known, why
+            it is; else "".
         console: what the kernel printed of it.
         nodeid: the test.
         path: the test's file.

@@ -559,6 +559,13 @@ def test_is_wrong(iommufd):
 """
 DIFFERENT = ("errno", "assertion", "call")
 WRONG = ("promised", "panic", "splat", "leak", "ours")
+KNOWN_TO_DIFFER = """
+differences = [
+    { gives = "OK", why = "not this" },
+    { gives = "EOPNOTSUPP", why = "since 6.15" },
+    { gives = "violated", shows = ["^assert 1 == 2$"], why = "before 6.15" },
+]
+"""
 OTHERWISE = 'title = "AREA"' + "".join(
     f"""
 ["area.{name}"]
@@ -566,6 +573,7 @@ says = "It does so."
 source = ["main.c:f"]
 expect = "OK"
 {'promise = ["iommufd.h:EINVAL"]' if name == "promised" else 'behaviour = "the code"'}
+{KNOWN_TO_DIFFER if name in ("errno", "assertion") else ""}
 """
     for name in (*DIFFERENT, "holds", *WRONG)
 )
@@ -575,7 +583,8 @@ def test_what_nobody_has_promised_differs_and_fails_nothing(
     run: Run, pytester: pytest.Pytester
 ) -> None:
     pytester.makefile(".toml", rules=OTHERWISE)
-    result = run(BEHAVIOUR, "-rx", *(f"--rule=area.{name}" for name in (*DIFFERENT, "holds")))
+    chosen = (f"--rule=area.{name}" for name in (*DIFFERENT, "holds"))
+    result = run(BEHAVIOUR, "-rx", "--rules-json=rules.json", *chosen)
     assert result.parseoutcomes() == {"passed": 1, "xfailed": 3, "deselected": 5}
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines_random(
@@ -585,6 +594,9 @@ def test_what_nobody_has_promised_differs_and_fails_nothing(
             "XFAIL *test_another_errno* - differs: expected OK, got *EOPNOTSUPP*",
         ]
     )
+    rules = json.loads((pytester.path / "rules.json").read_text())["rules"]
+    known = {rule["slug"]: next(iter(rule["results"].values()))["known"] for rule in rules}
+    assert [known[f"area.{name}"] for name in DIFFERENT] == ["since 6.15", "before 6.15", ""]
 
 
 def test_strictly_it_fails(run: Run, pytester: pytest.Pytester) -> None:

@@ -45,8 +45,10 @@ defects = [{ gives = "crashed", why = "for a reason", shows = ["a panic"], diale
 """
 LADDER = """
 [ladders."area.order"]
-says = "with a parent"
+says = "IOMMU_X from a parent"
 source = ["main.c:f"]
+errors = { first = "a size of 1", second = "a long size", third = "no memory" }
+differences = { third = [{ gives = "OK", why = "it takes no memory" }] }
 needs = { "*" = ["asked"], third = ["thing"] }
 mainline = ["first EINVAL", "second E2BIG", "third ENOMEM"]
 posted = ["second EFAULT", "first EINVAL"]
@@ -103,6 +105,13 @@ def test_a_ladder_has_a_rule_for_each_rung(load: Load) -> None:
     assert third.expect["posted"].startswith("absent: ")
     assert (second.needs, third.needs) == (("asked",), ("asked", "thing"))
     assert second.source == ("main.c:f",)
+    assert [one.why for one in third.differences] == ["it takes no memory"]
+    assert [rule.says for rule in catalogue.rules.values()] == [
+        "IOMMU_X from a parent reports a size of 1 (EINVAL) rather than a long size, "
+        "or an error that is checked after that.",
+        "IOMMU_X from a parent reports a long size (E2BIG) rather than no memory.",
+        "IOMMU_X from a parent reports no memory (ENOMEM) only if nothing else is wrong.",
+    ]
 
 
 def test_a_source_is_credited(load: Load) -> None:
@@ -171,6 +180,15 @@ def test_a_folder_need_not_have_one(tmp_path: Path) -> None:
                 'promise = ["patch"]\nbehaviour = "it"',
                 "is promised and mere beh",
             ),
+            (
+                "promised",
+                "needs = [",
+                'promise = ["patch"]\ndifferences = [{ gives = "OK", why = "it" }]\nneeds = [',
+                "is promised and has differences",
+            ),
+            ("difference", '{ gives = "OK"', '{ gives = "on"', "has a difference that gives 'on'"),
+            ("no error", ', second = "a long size"', "", "has no errors.second"),
+            ("rung's error", 'third = "no memory"', 'fifth = "no memory"', "unknown rung: 'fifth'"),
             ("promise", 'needs = ["asked"]', 'promise = ["pitch"]', "'pitch'; did you mean patch?"),
             ("nowhere", 'needs = ["asked"]', 'promise = ["vfio.h"]', "promise = 'vfio.h'"),
             ("shared", "capabilities.thing", "capabilities.viommu", "'viommu' is a shared one"),

@@ -80,7 +80,7 @@ def test_the_page_and_the_loader_have_the_schema_s_keys(before: str) -> None:
         ("^entry_num is", "(entry_num is"),
         ('["^entry_num is returned as 2$"]', "[]"),
         ("rejected as a parent.", "rejected as a parent"),
-        ('says = "with a parent"', ""),
+        ('says = "IOMMU_HWPT_ALLOC from a parent"', ""),
         ('header = "', 'ioctl = "X"\nheader = "'),
         ('like = "posted"', 'lake = "posted"'),
         ("needs = [", "neds = ["),
