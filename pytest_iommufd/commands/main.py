@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.commands import defects, doctor, kernel, parity, rules, shell, watch
+from pytest_iommufd.commands import defects, doctor, history, kernel, parity, rules, shell, watch
 from pytest_iommufd.errors import Problem
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COMMANDS = (
     defects.add_parser,
     doctor.add_parser,
+    history.add_parser,
     kernel.add_parser,
     parity.add_parser,
     rules.add_parser,

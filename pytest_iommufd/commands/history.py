@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`pytest-iommufd history`: what changed of the uAPI between kernels."""
+
+# ruff: noqa: T201 - a command prints
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_iommufd.errors import Problem
+from pytest_iommufd.reports import changes, runs
+from pytest_iommufd.reports.history import dumps
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from pytest_iommufd.reports.history import RuleHistory
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `history` command.
+
+    Args:
+        commands: the subparsers of `pytest-iommufd`. The parser sets `run`, a function of the
+            parsed arguments that returns an exit status.
+    """
+    parser = commands.add_parser(
+        "history",
+        help="show what changed of the uAPI between kernels",
+        description="What rules gave on several kernels, where that is not the same on all: of "
+        "the runs that are shipped, or of your own.",
+    )
+    parser.add_argument(
+        "patterns",
+        nargs="*",
+        metavar="PATTERN",
+        help="only rules whose name matches, such as 'dirty_tracking.*', each by its name",
+    )
+    parser.add_argument(
+        "--run",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        dest="files",
+        metavar="FILE",
+        help="files that pytest --rules-json wrote, each of one kernel or several; or one that "
+        "--format json printed",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("text", "markdown", "json"),
+        default="text",
+        help="json can be read again; suites/history.json is such a file (default: text)",
+    )
+    parser.set_defaults(run=_history)
+
+
+def _history(args: argparse.Namespace) -> int:
+    found = runs.load(args.files)
+    if args.patterns:
+        found = dataclasses.replace(found, rules=_matching(found.rules, args.patterns))
+    if args.format == "json":
+        page = dumps(found)
+    else:
+        page = getattr(changes, args.format)(found, each=bool(args.patterns))
+    print(page, end="")
+    return 0
+
+
+def _matching(rules: Mapping[str, RuleHistory], patterns: list[str]) -> dict[str, RuleHistory]:
+    found = {
+        slug: rule
+        for slug, rule in rules.items()
+        if any(fnmatch.fnmatchcase(slug, pattern) for pattern in patterns)
+    }
+    if not found:
+        raise Problem(
+            f"no rule {' or '.join(patterns)} is known to differ between these kernels",
+            mend="pytest-iommufd history, which shows all that do",
+        )
+    return found
