@@ -16,7 +16,7 @@ from pytest_iommufd.reports.history import dumps
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_iommufd.reports.history import RuleHistory
 
@@ -61,18 +61,30 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _history(args: argparse.Namespace) -> int:
-    found = runs.load(args.files)
-    if args.patterns:
-        found = dataclasses.replace(found, rules=_matching(found.rules, args.patterns))
-    if args.format == "json":
-        page = dumps(found)
-    else:
-        page = getattr(changes, args.format)(found, each=bool(args.patterns))
-    print(page, end="")
+    print(page(args.patterns, args.files, args.format), end="")
     return 0
 
 
-def _matching(rules: Mapping[str, RuleHistory], patterns: list[str]) -> dict[str, RuleHistory]:
+def page(patterns: Sequence[str] = (), files: Sequence[Path] = (), form: str = "text") -> str:
+    """Show what changed between kernels.
+
+    Args:
+        patterns: of rules' names; none for all rules.
+        files: of runs; none for those that are shipped.
+        form: "text", "markdown" or "json".
+
+    Raises:
+        Problem: a file is no run, or no rule matches.
+    """
+    found = runs.load(files)
+    if patterns:
+        found = dataclasses.replace(found, rules=_matching(found.rules, patterns))
+    if form == "json":
+        return dumps(found)
+    return getattr(changes, form)(found, each=bool(patterns))  # type: ignore[no-any-return]
+
+
+def _matching(rules: Mapping[str, RuleHistory], patterns: Sequence[str]) -> dict[str, RuleHistory]:
     found = {
         slug: rule
         for slug, rule in rules.items()

@@ -9,6 +9,7 @@ import fnmatch
 import textwrap
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.commands import history
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.rules.catalogue import shipped
 from pytest_iommufd.rules.rerun import command
@@ -42,10 +43,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="SLUG-OR-PATTERN",
         help="a rule to explain, or a pattern of rules to list, such as 'hwpt_alloc.flags.*'",
     )
+    parser.add_argument(
+        "--history",
+        action="store_true",
+        help="show what changed of them between kernels: as `pytest-iommufd history` does",
+    )
     parser.set_defaults(run=_rules)
 
 
 def _rules(args: argparse.Namespace) -> int:
+    if args.history:
+        print(history.page(args.names), end="")
+        return 0
     catalogues = list(shipped())
     known = [slug for catalogue in catalogues for slug in catalogue.rules]
     made = [name for name in args.names if any(each.has(name) for each in catalogues)]

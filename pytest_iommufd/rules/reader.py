@@ -264,8 +264,9 @@ class Reader:
     def _precedence(self, name: str, ladder: Ladder, rung: str, order: dict[str, str]) -> str:
         """Make the sentence of a rung, in the order of a dialect."""
         later = list(order)[list(order).index(rung) + 1 :]
-        # that one of two errors with the same errno comes first cannot be seen
-        other = next((one for one in later if order[one] != order[rung]), "")
+        # nobody sees which of two errors with one errno comes first; a field has one value
+        seen = (one for one in later if order[one] != order[rung])
+        other = next((one for one in seen if not one.startswith(f"{rung}_")), "")
         for one in filter(None, (rung, other)):
             if one not in ladder.errors:
                 self._fail(f"[ladders.{name}] has no errors.{one}", "what is wrong then, in words")

@@ -155,13 +155,13 @@ def check(
         order = LADDERS[ladder][dialect]
         for lower in order[order.index(upper) + 1 :]:
             same = (rungs[upper].keys() & rungs[lower].keys()) - {"flags"}
-            if same or result(ladder, lower) == expected.result:
+            if same or result(ladder, lower) == expected.got:
                 continue
             if result(ladder, lower).startswith(ABSENT):
                 continue
             call = prepare(base, rungs[lower], rungs[upper])
             try:
-                with raises_errno(errno_number(expected.result)):
+                with raises_errno(errno_number(expected.got)):
                     call()
             except AssertionError as error:
                 error.add_note(f"with {upper} and {lower} both wrong")

@@ -11,10 +11,14 @@ MENDED = (
            "hwpt_alloc.pt_id.destroyed_parent hwpt_alloc.pt_id.other_context "
            "hwpt_alloc.data.nested.leaks_nothing generic.divergence.hwpt_alloc_unknown_pt_id "
            "generic.divergence.hwpt_alloc_pt_id_of_another_context "
-           "hwpt_type.selftest.alloc.pt.unknown hwpt_type.selftest.alloc.pt.destroyed"),
+           "hwpt_type.selftest.alloc.pt.unknown hwpt_type.selftest.alloc.pt.destroyed "
+           "hwpt_alloc.conflict.flag_and_pt_id hwpt_alloc.conflict.pt_id_and_unreadable_data "
+           "hwpt_alloc.conflict.pt_id_and_oversized_data hwpt_alloc.conflict.pt_id_and_unwritable "
+           "hwpt_alloc.order.nested.pt_id hwpt_alloc.order.paging.pt_id"),
     Mutant("pt_errno_of_viommu", "if (IS_ERR(pt_obj)) { rc = -EINVAL;",
            "if (IS_ERR(pt_obj)) { rc = -ENOENT;",
-           "hwpt_alloc.viommu.destroyed hwpt_alloc.viommu.tombstone", spec=NEW),
+           "hwpt_alloc.viommu.destroyed hwpt_alloc.viommu.tombstone "
+           "hwpt_alloc.order.viommu.pt_id", spec=NEW),
     Mutant("reserved2", "if (cmd->__reserved)", "if (cmd->__reserved || cmd->__reserved2)",
            "hwpt_alloc.ignored.reserved2 generic.divergence.hwpt_alloc_reserved2"),
     Mutant("set_reserved", "if (cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)",

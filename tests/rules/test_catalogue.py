@@ -106,9 +106,9 @@ def test_a_ladder_has_a_rule_for_each_rung(load: Load) -> None:
     assert (second.needs, third.needs) == (("asked",), ("asked", "thing"))
     assert second.source == ("main.c:f",)
     assert [one.why for one in third.differences] == ["it takes no memory"]
+    later = "or an error that is checked after that."
     assert [rule.says for rule in catalogue.rules.values()] == [
-        "IOMMU_X from a parent reports a size of 1 (EINVAL) rather than a long size"
-        + ", or an error that is checked after that.",
+        f"IOMMU_X from a parent reports a size of 1 (EINVAL) rather than a long size, {later}",
         "IOMMU_X from a parent reports a long size (E2BIG) rather than no memory.",
         "IOMMU_X from a parent reports no memory (ENOMEM) only if nothing else is wrong.",
     ]

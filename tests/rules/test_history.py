@@ -340,6 +340,13 @@ def test_the_page_is_of_the_shipped_file(history: Callable[..., str]) -> None:
     assert PAGE.read_text("utf-8") == history("--format", "markdown")
 
 
+def test_rules_show_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history", "ioas.*"]) == 0
+    shown = capsys.readouterr().out
+    assert main(["rules", "--history", "ioas.*"]) == 0
+    assert capsys.readouterr().out == shown
+
+
 def test_the_shipped_file_is_as_it_is_written_and_of_rules_that_exist() -> None:
     """Of a rule of the suites it has no sentence, and nothing that a run was not given."""
     history, text = load(), (suites() / FILE).read_text("utf-8")
