@@ -82,7 +82,9 @@ class Context(DevIommu):
         """IOMMU_FAULT_QUEUE_ALLOC a queue of I/O page faults."""
         __tracebackhide__ = True
         struct = self.ioctl("IOMMU_FAULT_QUEUE_ALLOC", **fields)
-        return FaultQueue(self, struct.out_fault_id, struct.out_fault_fd)
+        queue = FaultQueue(self, struct.out_fault_id, struct.out_fault_fd)
+        self.fault_queues.append(queue)
+        return queue
 
     def viommu_alloc(self, device: SupportsIndex, parent: SupportsIndex, **fields: Any) -> Viommu:
         """IOMMU_VIOMMU_ALLOC a virtual IOMMU, of the mock driver's type unless told otherwise."""

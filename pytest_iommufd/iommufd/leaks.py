@@ -8,6 +8,7 @@ from errno import EFAULT
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import WORKER_FDS, Program
+from pytest_iommufd.given import pack
 from pytest_iommufd.iommufd.object import DEVICE
 from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.iommufd.together import Together
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # selftest.c registers its devices on a bus of its own
 MOCK_DEVICES = "/sys/bus/iommufd_mock/devices"
 _FIRST_FD = 3
+# More than any test leaves; cookies count from 1. struct iommu_hwpt_pgfault has 40 bytes.
+_MOST_FAULTS, _FAULT_SIZE = 32, 40
 _LISTING = 4096  # bytes of directory entries; more devices than fit are not told apart
 
 
@@ -62,6 +65,7 @@ class Ledger:
         self.process.unsent = None  # a test that ended before it began needs nothing more
         program = Program()
         self._detach_pasids(program)
+        self._answer_faults(program)
         # all that the test has opened: a fault queue's file keeps its context, too
         program.syscall("close_range", _FIRST_FD, WORKER_FDS - 1, 0)
         for context in self.contexts:
@@ -89,6 +93,15 @@ class Ledger:
                 op = self.uapi.IOMMU_TEST_OP_PASID_DETACH
                 fields = {"op": op, "id": device, "pasid_detach": {"pasid": pasid}}
                 context.add(program, Request("IOMMU_TEST_CMD", fields))
+
+    def _answer_faults(self, program: Program) -> None:
+        """Kernels free what was not answered twice: rules of their own, not each test, see that."""
+        files = [queue.fd for each in self.contexts for queue in each.fault_queues if queue.fd >= 0]
+        for fd in files:
+            program.syscall("read", fd, self.process.arena, _MOST_FAULTS * _FAULT_SIZE)
+            for cookie in range(1, _MOST_FAULTS + 1):
+                program.write(self.process.arena, pack("<II", cookie, 0))
+                program.syscall("write", fd, self.process.arena, 8)
 
     def _count_references(self, program: Program) -> dict[Buffer, Ref]:
         arena = self.process.arena

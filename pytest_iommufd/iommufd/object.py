@@ -10,6 +10,7 @@ from pytest_iommufd.iommufd.file import IoctlFile
 from pytest_iommufd.iommufd.together import known
 
 if TYPE_CHECKING:
+    from pytest_iommufd.iommufd.fault import FaultQueue
     from pytest_iommufd.uapi import Struct
 
 DEVICE = "/dev/iommu"
@@ -20,11 +21,13 @@ class DevIommu(IoctlFile):
 
     Attributes:
         pasids: the PASIDs that are attached, each with the mock device's object id.
+        fault_queues: those that were allocated.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.pasids: set[tuple[int, int]] = set()
+        self.fault_queues: list[FaultQueue] = []
 
     def destroy(self, target: SupportsIndex, **fields: Any) -> None:
         """IOMMU_DESTROY an object."""

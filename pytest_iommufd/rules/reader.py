@@ -31,6 +31,7 @@ from pytest_iommufd.uapi.errors import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+    from types import UnionType
 
 _T = TypeVar("_T")
 _TABLES = ("dialects", "sources", "capabilities", "ladders")
@@ -74,6 +75,7 @@ class Reader:
         self, path: Path, content: dict[str, Any], shared: Mapping[str, Capability]
     ) -> None:
         self._path = path
+        self._defects = self._lists(content.pop("defects", {}))
         tables = {name: self._tables(name, content.pop(name, {})) for name in _TABLES}
         self.dialects = {MAINLINE.name: MAINLINE} | self._named(Dialect, tables, "dialects")
         for dialect in self.dialects.values():
@@ -145,8 +147,12 @@ class Reader:
         if "expect" in made:
             made["expect"] = self._expect(slug, made["expect"])
         for key in ("defects", "differences"):
-            if _is_list_of(dict, made.get(key)):
-                made[key] = [self._defect(slug, key, one) for one in made[key]]
+            if _is_list_of(dict | str, made.get(key)):
+                made[key] = [
+                    self._defect(slug, key, one)
+                    for named in made[key]
+                    for one in self._spelled_out(slug, named)
+                ]
         rule = self._made(Rule, slug, made)
         if not rule.says.endswith("."):
             self._fail(f"[{slug}]: says = {rule.says!r}", "a sentence with a full stop")
@@ -184,6 +190,18 @@ class Reader:
             )
         self._check_shows(slug, key, defect)
         return defect
+
+    def _spelled_out(self, slug: str, named: str | dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what the file has under a name, or what has none."""
+        if isinstance(named, dict):
+            return [named]
+        self._among("defect", named, self._defects, slug)
+        return self._defects[named]
+
+    def _lists(self, content: Any) -> dict[str, list[dict[str, Any]]]:
+        if not isinstance(content, dict) or not all(_is_list_of(dict, x) for x in content.values()):
+            self._fail("defects are no lists of tables", "[[defects.NAME]]")
+        return content
 
     def _check_shows(self, slug: str, key: str, defect: Defect) -> None:
         if bool(defect.shows) != (defect.gives in (VIOLATED, CRASHED)):
@@ -284,7 +302,7 @@ class Reader:
         return name, result
 
 
-def _is_list_of(kind: type, value: object) -> bool:
+def _is_list_of(kind: type | UnionType, value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(one, kind) for one in value)
 
 

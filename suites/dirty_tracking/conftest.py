@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 MOCK_PAGE = 2048
+MOST = 1 << 27  # bits that iommufd_test's DIRTY takes
 BITMAP_SIZE = 16 * PAGE
 _HUGE_IOVA = 2  # MOCK_FLAGS_DEVICE_HUGE_IOVA, where there is no MOCK_IOMMUPT_HUGE
 
@@ -84,6 +85,19 @@ class Tracked:
     @property
     def _bits(self) -> int:
         return self.length // MOCK_PAGE
+
+
+def compare(told: Any, wanted: Any, without_last: Any) -> None:
+    """See that the bits are right; kernels have lost those of each entry's last mock page.
+
+    Args:
+        told: what the kernel has set.
+        wanted: what it must set.
+        without_last: what it sets if it leaves that out.
+    """
+    if without_last != wanted:
+        assert told != without_last, "the last mock page of each dirty entry is not reported"
+    assert told == wanted
 
 
 def to_bitmap(bits: Iterable[int], count: int) -> bytes:

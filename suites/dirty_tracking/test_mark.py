@@ -9,13 +9,12 @@ import pytest
 
 from pytest_iommufd import rule
 
-from .conftest import MOCK_PAGE, PAGE
+from .conftest import MOCK_PAGE, MOST, PAGE
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Hwpt
 
 
-MOST = 1 << 27
 UNKNOWN = 9999
 NO_HWPT = ["other_ioas", "mock_device", "nested_hwpt", "fault_queue"]
 WRONG = {

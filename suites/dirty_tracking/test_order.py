@@ -15,7 +15,7 @@ import pytest
 from pytest_iommufd import rule
 from pytest_iommufd.rules.catalogue import FILE, Catalogue
 
-from .conftest import MOCK_PAGE, PAGE
+from .conftest import MOCK_PAGE, MOST, PAGE
 
 LADDERS = Catalogue.load(Path(__file__).with_name(FILE)).ladders
 HUGE = (1 << 64) - MOCK_PAGE
@@ -33,7 +33,7 @@ WRONG: dict[str, dict[str, dict[str, Any]]] = {
     },
     "mark": {
         "length": {"length": PAGE + 1},
-        "too_many": {"length": HUGE},
+        "too_many": {"length": (MOST + 1) * MOCK_PAGE},
         "hwpt_id": {"id": 9999},
         "off": {"id": "dirty_hwpt"},
         "bitmap": {"uptr": "unmapped"},

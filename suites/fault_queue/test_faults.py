@@ -337,6 +337,15 @@ def test_faults_after_the_file_is_closed(attached, ioas, iopf_hwpt, fault_queue,
     fault_queue.destroy()
 
 
+@rule("fault_queue.gone.all_closed")
+def test_faults_that_nobody_answers(iommufd, attached, fault_queue, fault, fault_file):
+    fault(attached)
+    fault_file.read(RECORD)
+    fault(attached)
+    fault_queue.close()
+    iommufd.close()
+
+
 @rule("fault_queue.gone.context")
 def test_faults_after_the_context_is_closed(iommufd, attached, fault, fault_file, faults):
     fault(attached, addr=9)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd import IoctlError, absent, raises_errno, rule
+from pytest_iommufd.given import pack
+from pytest_iommufd.iommufd.eventfile import EventFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,4 +162,5 @@ def test_fault_queue_gets_the_faults(iommufd, uapi, mock_device, ioas, fault_que
     assert process.checked("read", fault_queue.fd, process.arena, size) == size
     got = uapi.struct("iommu_hwpt_pgfault").load(process.read(process.arena, size))
     assert (got.dev_id, got.grpid, got.addr) == (mock_device.id, 0x66, 0xDEAD_B000)
+    EventFile(fault_queue).write(pack("<II", got.cookie, 0))
     mock_device.replace(ioas)

@@ -93,7 +93,7 @@ def test_too_many_entries(expected, invalidate, target, good):
     for number in [TOO_MANY, 0xFFFF_FFFF]:
         with expected:
             invalidate(target, good, entry_num=number)
-        assert count_of(expected) == 0
+        assert expected.defect or count_of(expected) == 0
 
 
 @rule("invalidate.array.before_id")

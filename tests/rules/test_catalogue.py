@@ -43,6 +43,14 @@ expect = { mainline = "OK", posted = "EINVAL", "mainline without thing" = "absen
 needs = ["asked"]
 defects = [{ gives = "crashed", why = "for a reason", shows = ["a panic"], dialects = ["posted"] }]
 """
+SHARED_DEFECT = """
+[[defects.thing]]
+gives = "E2BIG"
+why = "a thing"
+[[defects.thing]]
+gives = "EFAULT"
+why = "another"
+"""
 LADDER = """
 [ladders."area.order"]
 says = "IOMMU_X from a parent"
@@ -114,6 +122,15 @@ def test_a_ladder_has_a_rule_for_each_rung(load: Load) -> None:
     ]
 
 
+def test_a_defect_of_several_rules_is_listed_by_name(load: Load) -> None:
+    catalogue = load(RIGHT + SHARED_DEFECT + RULE.replace("defects = [", 'defects = ["thing", '))
+    assert [one.gives for one in catalogue.rule("area.one").defects] == [
+        "E2BIG",
+        "EFAULT",
+        "crashed",
+    ]
+
+
 def test_a_source_is_credited(load: Load) -> None:
     catalogue = load(RIGHT)
     assert catalogue.credit("main.c:f") == "f() in main.c"
@@ -149,6 +166,8 @@ def test_a_folder_need_not_have_one(tmp_path: Path) -> None:
             ("expect", 'posted = "EINVAL"', 'pasted = "EINVAL"', "[area.one] has an unknown dial"),
             ("no text", '"absent: of no use"', "7", "[area.one] expects 7"),
             ("defect's", 'dialects = ["p', 'dialects = ["r', "unknown dialect: 'rosted'; did you"),
+            ("defects", 'fixture = "asks"', 'fixture = "asks"\n[defects]\na = 7', "no lists of ta"),
+            ("no such", "defects = [{", 'defects = ["thing", {', "unknown defect: 'thing'"),
             ("gives", '"crashed"', '"lost"', "[area.one] has a defect that gives 'lost'"),
             ("shows nothing", 'shows = ["a panic"], ', "", "gives 'crashed' and no 'shows'"),
             ("shows too much", '"crashed"', '"E2BIG"', "gives 'E2BIG' and 'shows'"),
