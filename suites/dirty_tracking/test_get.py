@@ -138,9 +138,9 @@ def test_end_within_a_page(expected, tracked):
 
 @rule("dirty_tracking.get.mock_page")
 def test_single_mock_page(by_mock_pages):
-    by_mock_pages.mark(0)
-    assert 0 in by_mock_pages.read(MOCK_PAGE, length=MOCK_PAGE)
-    by_mock_pages.read(MOCK_PAGE, iova=by_mock_pages.iova + MOCK_PAGE, length=MOCK_PAGE)
+    # none is dirty: an entry of a page table may exceed the range, which then has no bit for it
+    for iova in (by_mock_pages.iova, by_mock_pages.iova + MOCK_PAGE):
+        assert by_mock_pages.read(MOCK_PAGE, iova=iova, length=MOCK_PAGE) == set()
 
 
 @rule("dirty_tracking.get.page_size_zero")

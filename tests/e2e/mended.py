@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Edits that take a known defect out of the kernel, and the rules that then hold."""
+"""Kernels with and without the known defects: edits and series that take them out, or bring them.
+
+For each rule that has a defect, one of MENDED and MENDED_IN has a kernel on which it holds.
+"""
+
+from pathlib import Path
 
 from mutant import Mutant
 
 NEW = "7.3"
+NESTING, INTEL = "7.3+vtd-nesting", "--iommufd-iommu=intel"
+SERIES = Path(__file__).resolve().parent / "defects-mended"
+"""For defects in parts of the kernel that are not in the module."""
 # fmt: off
 MENDED = (
     Mutant("pt_errno", "rc = -EINVAL; goto out_put_idev;", "rc = -ENOENT; goto out_put_idev;",
@@ -77,5 +85,34 @@ MENDED = (
            "case IOPT_PAGES_ACCOUNT_NONE: return pages->source_mm != current->mm;",
            "ioas.change_process.uncounted ioas.change_process.uncounted.unmapped_later",
            "need_charge_update", NEW, "ioas.c"),
+    Mutant("unreserve_kept", "err_unresv: if (attach_resv)",
+           "err_unresv: old_hwpt_paging = find_hwpt_paging(old_hwpt); if (attach_resv && "
+           "(!old_hwpt_paging || old_hwpt_paging->ioas != hwpt_paging->ioas))",
+           "vfio_device.reserved.replace.failed vfio_device.nested.attach.failed_replace",
+           "iommufd_device_do_replace", NESTING, "device.c", INTEL),
 )
+"""Edits after which the rules hold."""
+BROUGHT = (
+    Mutant("dirty_result", "ret = iova_bitmap_for_each(iter, &arg,",
+           "iova_bitmap_for_each(iter, &arg,",
+           "dirty_tracking.get.never_on dirty_tracking.get.off", "iommu_read_and_clear_dirty",
+           file="io_pagetable.c"),
+)
+"""Edits that bring defects which no kernel has any more that is at hand."""
 # fmt: on
+MENDED_IN = {
+    "6.12": "dirty_tracking.get.entry.ends_behind dirty_tracking.get.never_on "
+    "dirty_tracking.get.off",
+    "6.12+hwpt-alloc-v2-review": "hwpt_alloc.data.nested.unknown_type "
+    "hwpt_alloc.data.nested.unknown_type.no_warning hwpt_alloc.data.paging.unknown_type "
+    "hwpt_alloc.conflict.unknown_type_and_pointer "
+    "hwpt_alloc.conflict.unknown_type_and_plain_parent",
+    f"{NESTING}+{SERIES}": "dirty_tracking.get.entry.begins_before "
+    "dirty_tracking.get.entry.ends_behind dirty_tracking.get.unwritable "
+    "dirty_tracking.get.unwritable.forgotten dirty_tracking.get.unwritable.no_clear "
+    "dirty_tracking.get.unwritable.part vfio_device.nested.flags.unknown "
+    "vfio_device.nested.reserved vfio_device.dma.failed_replace",
+}
+"""By kernel: rules that hold there as it is, with spaces between."""
+SHOWN_IN = {"6.12": "", NESTING: INTEL}
+"""Kernels, with their options, that show what their release was seen with."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from mended import MENDED
 from mutant import ALL, SOME, Batch, Mutant, batches
 
 if TYPE_CHECKING:
@@ -35,17 +34,6 @@ def test_a_rule_notices(batch: Batch, run_edited: Callable[..., pytest.RunResult
     result = run_edited(batch.spec, batch.apply, *chosen, suites=suites)
     violated = re.findall(r"^(\S+) +(?:violated|crashed)", result.stdout.str(), re.MULTILINE)
     assert set(violated) == batch.slugs
-
-
-@pytest.mark.parametrize("batch", batches(("", mutant) for mutant in MENDED), ids=str)
-def test_a_defect_that_is_mended_shows_no_more(
-    batch: Batch, run_edited: Callable[..., pytest.RunResult]
-) -> None:
-    chosen = ["-v", *(f"--rule={slug}" for slug in batch.slugs)]
-    suites = {slug.partition(".")[0] for slug in batch.slugs}
-    result = run_edited(batch.spec, batch.apply, *chosen, suites=suites)
-    held = re.findall(r"^(\S+) +holds", result.stdout.str(), re.MULTILINE)
-    assert set(held) == batch.slugs
 
 
 def test_a_kernel_without_iommufd_test_is_told_so(
