@@ -50,6 +50,7 @@ class Expectation:
         defects: the same.
         defect: the known defect that the kernel showed, None before.
         calls: those that the test has made so far.
+        checked: those that check() was given.
         idle: whether the test has asked for it and not looked at it yet.
         got: what the last call that was judged gave, "" before.
         error: its error, None when it succeeded.
@@ -59,6 +60,7 @@ class Expectation:
         self.defects = defects
         self.defect: Defect | None = None
         self.calls: Sequence[object] = ()
+        self.checked: list[Made] = []
         self.idle = False
         self.got = ""
         self.error: IoctlError | None = None
@@ -100,6 +102,8 @@ class Expectation:
             raise RuleError("there is no call to judge", expected="at least one")
         for each in made:
             number = each if isinstance(each, int) else each.errno
+            if not isinstance(each, int):
+                self.checked.append(each)
             self._judge(number, errno_name(number) if isinstance(each, int) else each)
 
     def __enter__(self) -> Self:

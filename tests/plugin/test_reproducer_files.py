@@ -120,6 +120,26 @@ def test_workers_write_the_same_files(
     result.stdout.fnmatch_lines(["reproducers: 6 files in *"])
 
 
+def test_only_what_an_earlier_run_made_is_replaced(
+    run: Callable[..., pytest.RunResult], pytester: pytest.Pytester, name: str
+) -> None:
+    folder = pytester.mkdir("reproducers")
+    others = folder / f"it.fails-{name}.c"
+    others.write_text("/* mine */\n")
+    (folder / f"it.fails-{name}.syz").mkdir()
+    made = {f"it.fails-{name}-2.c", f"it.fails-{name}-2.syz"}
+    for _ in range(2):
+        result = run(TESTS, "--reproducer=c", "--reproducer=syz", "-k", "fails")
+        result.stdout.fnmatch_lines([f"*/it.fails-{name}-2.c", "reproducers: 2 files in *"])
+        assert written(pytester) - made == {others.name, f"it.fails-{name}.syz"}
+        assert others.read_text() == "/* mine */\n"
+    result = run(TESTS, "--reproducer=kselftest", "-k", "several and 77")
+    first = folder / f"it.several-{name}-several-77.kselftest.c"
+    first.write_text(first.read_text().replace("TEST_F", "GONE"))
+    run(TESTS, "--reproducer=kselftest", "-k", "several and 77")
+    assert "TEST_F" in first.read_text()
+
+
 def test_folder_that_cannot_be_is_told_before_anything_runs(
     run: Callable[..., pytest.RunResult], pytester: pytest.Pytester
 ) -> None:
