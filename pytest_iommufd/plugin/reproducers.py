@@ -124,17 +124,22 @@ def pytest_runtest_makereport(
     if error is None and not (everything and call.when == CALL):
         return report
     try:
-        written = _write(item, trace, report, error)
+        paths = _write(item, trace, report, error)
     except OSError as problem:
         note = f"could not be written: {problem}"
     except Exception as problem:  # noqa: BLE001 - the test's own result must not be lost
         note = f"could not be made: {type(problem).__name__}: {problem}"
     else:
-        note = "\n".join(map(str, written))
-        report.user_properties += [(_PROPERTY, str(path)) for path in written]
+        note = "\n".join(map(str, paths))
+        report.user_properties += [(_PROPERTY, str(path)) for path in paths]
     if note:
         report.sections.append(("iommufd reproducers", note))
     return report
+
+
+def written(report: pytest.TestReport) -> tuple[str, ...]:
+    """Return the files that were written of a test, here or in another process."""
+    return tuple(str(value) for key, value in report.user_properties if key == _PROPERTY)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -143,10 +148,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     reports = [one for some in terminalreporter.stats.values() for one in some]
     paths = {
-        Path(str(value))
+        Path(path)
         for report in reports
-        for key, value in getattr(report, "user_properties", ())
-        if key == _PROPERTY
+        if isinstance(report, pytest.TestReport)
+        for path in written(report)
     }
     if paths:
         folders = ", ".join(sorted({str(path.parent) for path in paths}))
@@ -163,12 +168,12 @@ def _write(
         return []
     bench = _bench(item)
     if expectation := item.stash.get(EXPECTATION, None):
-        checked = [call.result for call in expectation.checked if isinstance(call, Call)]
-        trace.judge(checked, expectation.result)
+        judged = [call.result for call in expectation.judged if isinstance(call, Call)]
+        trace.judge(judged, expectation.result)
     made = translate(trace, bench.uapi, _failure(error) if error else None, report.when or CALL)
     folder = item.config.stash[_FOLDER]
     header = _header(item, bench, *_outcome(report, error))
-    written = []
+    paths = []
     for form in dict.fromkeys(item.config.option.iommufd_reproducer):
         render, suffix = FORMS[form]
         path = _free(folder / f"{_name(item, bench.kernel.name)}{suffix}")
@@ -180,8 +185,8 @@ def _write(
             said = [f"{header.slug} has no {form} form: {reason}.", *header.lines()]
             text = "".join(f"{mark} {line}\n" for line in said)
         write_whole(path, text)
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def _free(path: Path) -> Path:
