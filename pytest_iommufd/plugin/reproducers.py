@@ -263,9 +263,8 @@ def _name(item: pytest.Item, kernel: str) -> str:
     parts = [slug or test, kernel]
     if not slug or item.config.stash[_ALONE].get((slug, spec_of(item)), 0) > 1:
         callspec = getattr(item, "callspec", None)
-        own = callspec.id.split("-") if callspec else []
-        if kernel in own:
-            own.remove(kernel)
+        marked = f"-{callspec.id}-".replace(f"-{kernel}-", "-", 1) if callspec else ""
+        own = [marked.strip("-")] if marked.strip("-") else []
         parts += [test.removeprefix("test_"), *own] if slug else own
     name = re.sub(r"[^\w.+-]", "_", "-".join(parts))
     if len(name) > _MOST:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_iommufd.plugin import reproducers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +83,24 @@ def test_failed_tests_have_files_and_reports_name_them(
             "reproducers: 15 files in *",
         ]
     )
+
+
+@pytest.mark.parametrize("kernel", ["7.3", "7.3+vtd-nesting"])
+def test_a_name_has_the_kernel_once(kernel: str) -> None:
+    def marker(_: str) -> SimpleNamespace:
+        return SimpleNamespace(args=("it.several",))
+
+    item = SimpleNamespace(
+        name="test_several[x]",
+        nodeid="",
+        callspec=SimpleNamespace(id=f"zero-{kernel}-0x10"),
+        get_closest_marker=marker,
+        config=SimpleNamespace(stash={reproducers._ALONE: {("it.several", ""): 2}}),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reproducers, "spec_of", lambda _: "")
+        name = reproducers._name(item, kernel)  # type: ignore[arg-type]
+    assert name == f"it.several-{kernel}-several-zero-0x10"
 
 
 def test_what_they_say_of_a_failure(
