@@ -134,6 +134,15 @@ static void bytes(const void *memory, size_t size, const void *in_test, size_t p
 	found->other++;
 }
 
+/* A line of a text that the test read. */
+static void text_line(const void *text, const char *in_test)
+{
+	int there = !!strstr(text, in_test);
+
+	printf("  %s: %s", there ? "as in the test" : "not so, unlike in the test", in_test);
+	found->other += !there;
+}
+
 static void repeat(void *memory, size_t size, const void *pattern, size_t period)
 {
 	for (size_t i = 0; i < size; i++)

@@ -104,6 +104,14 @@ class CompareBytes:
 
 
 @dataclass
+class CompareLine:
+    """A line of a text that the test read, which must be there again."""
+
+    place: Place
+    line: bytes
+
+
+@dataclass
 class Threads:
     """Statements of threads that start together."""
 
@@ -132,7 +140,8 @@ class Kill:
     number: int
 
 
-Statement = Declare | Store | Copy | Call | Compare | CompareBytes | Threads | Fork | Turn | Kill
+Comparison = Compare | CompareBytes | CompareLine
+Statement = Declare | Store | Copy | Call | Comparison | Threads | Fork | Turn | Kill
 
 
 def flat(statements: Iterable[Statement]) -> Iterator[Statement]:

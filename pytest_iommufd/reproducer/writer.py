@@ -95,6 +95,7 @@ class Writer:
             s.Call: self._call,
             s.Compare: self._compare,
             s.CompareBytes: self._compare_bytes,
+            s.CompareLine: self._compare_line,
             s.Threads: self._run_threads,
             s.Fork: self._fork,
             s.Turn: lambda turn: [f"let({turn.number});"],
@@ -303,6 +304,9 @@ class Writer:
             return _not_compared(at, size)
         return folded("bytes", [at, str(size), literal(one.content), str(size)])
 
+    def _compare_line(self, one: s.CompareLine) -> list[str]:
+        return folded("text_line", [self._pointer(one.place), literal(one.line)])
+
     # ---- threads and processes ----
 
     def _run_threads(self, one: s.Threads) -> list[str]:
@@ -369,6 +373,10 @@ class Selftest(Writer):
         if size > _LONG:
             return _not_compared(at, size)
         return folded("EXPECT_EQ", ["0", f"memcmp({at}, {literal(one.content)}, {size})"])
+
+    def _compare_line(self, one: s.CompareLine) -> list[str]:
+        words = f"strstr((char *){self._pointer(one.place)}, {literal(one.line)})"
+        return folded("EXPECT_NE", ["NULL", words])
 
     def value(self, value: Value, size: int) -> str:
         """Write a value; the context is the fixture's."""

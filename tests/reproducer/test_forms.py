@@ -24,6 +24,7 @@ from small_trace import (
 )
 
 from pytest_iommufd.agent.protocol import Program, Result
+from pytest_iommufd.given import Given
 from pytest_iommufd.iommufd.expecting import expecting
 from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL
@@ -266,6 +267,29 @@ def test_memory_that_the_test_looked_at_is_compared(compiles: Callable[[str], No
     compiles(text)
     assert 'repeat(buffer, 300, "abc", 3);' in text
     assert 'bytes(buffer, 300, "abc", 3);' in text
+
+
+def test_counts_of_a_process_are_compared_and_nothing_else_of_its_file(
+    compiles: Callable[[str], None],
+) -> None:
+    recorder = Recorder()
+    recorder.setup()
+    file, status = Given(9), b"Name:\tx\nVmLck:\t   0 kB\nVmPin:\t  16 kB\nThreads:\t1\n"
+    recorder.opens("/proc/self/status", file)
+    look = Program()
+    look.syscall("read", file, ARENA, 4096)
+    look.read(ARENA, len(status))
+    recorder.run(look, ok(len(status)), ok(data=status))
+    recorder.refused_map()
+    text = program(recorder.trace)
+    compiles(text)
+    assert re.findall(r"^\ttext_line\(arena, (.*)\);", text, re.MULTILINE) == [
+        r'"VmLck:\011   0 kB\012"',
+        r'"VmPin:\011  16 kB\012"',
+    ]
+    said = " ".join(text.replace("\n *", " ").split())
+    assert "is not compared, but for VmLck and VmPin." in said
+    assert "bytes(" not in main_of(text)
 
 
 # ---- how a test failed ----
