@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.commands.letters import write
 from pytest_iommufd.commands.rules import defects, origin
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, FORMS
 from pytest_iommufd.rules.catalogue import shipped
 from pytest_iommufd.rules.rerun import command
 
@@ -32,7 +35,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "defects",
         help="list what kernels are known to get wrong",
         description="Each known defect: what is promised, what the kernel gives instead and why, "
-        "and the command that writes a C program which shows it.",
+        "and the command that writes a C program which shows it. With --write, a mail of each "
+        "defect that kernels show, with that program in it.",
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FOLDER",
+        help="run the rules, and write there a mail of each defect that shows itself; a new "
+        "folder, or an empty one",
+    )
+    parser.add_argument(
+        "--kernel",
+        action="append",
+        metavar="SPEC",
+        help=f"with --write, may be repeated: {FORMS}; default: that of the tests",
+    )
+    parser.add_argument(
+        "--iommu",
+        choices=("none", "intel", "amd"),
+        default="none",
+        help="with --write: an IOMMU that guests have, without which no real device is tested",
     )
     parser.add_argument(
         "patterns",
@@ -46,7 +69,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _defects(args: argparse.Namespace) -> int:
     found = [
-        "\n".join(_described(catalogue, rule))
+        (catalogue, rule)
         for catalogue in shipped()
         for rule in catalogue.rules.values()
         if rule.defects and any(fnmatch.fnmatchcase(rule.slug, one) for one in args.patterns)
@@ -56,7 +79,13 @@ def _defects(args: argparse.Namespace) -> int:
             f"no defect is known of rules {', '.join(args.patterns)}",
             mend="pytest-iommufd defects, which lists all",
         )
-    print("\n\n".join(found))
+    if args.kernel and not args.write:
+        raise Problem("--kernel is for --write, which runs the rules", expected="--write FOLDER")
+    if args.write:
+        options = [f"--iommufd-iommu={args.iommu}"]
+        write(args.write, args.kernel or [DEFAULT_KERNEL], found, options)
+    else:
+        print("\n\n".join("\n".join(_described(*one)) for one in found))
     return 0
 
 

@@ -117,7 +117,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--iommufd-reproducer-folder",
         metavar="FOLDER",
-        help="--reproducer-folder: where to (default reproducers)",
+        help="--reproducer-folder: where to (default reproducers); replaced are only files that "
+        "an earlier run has made",
     )
     group.addoption(
         "--iommufd-reproducer-of",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import re
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.files import write_whole
 from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.iommufd.leaks import LeakError
+from pytest_iommufd.iommufd.request import Call
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.machine import BootFailed, KernelSplat, StoodStill, Verdict
 from pytest_iommufd.plugin.kernels import spec_of
@@ -23,9 +25,11 @@ from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL, TEARDOWN, Trace
 from pytest_iommufd.reproducer.translate import Failure, translate
 from pytest_iommufd.rules.catalogue import beside
+from pytest_iommufd.rules.expectation import EXPECTATION
+from pytest_iommufd.rules.judging import results
 from pytest_iommufd.rules.marker import rule_of
-from pytest_iommufd.rules.model import RuleError
 from pytest_iommufd.rules.rerun import command
+from pytest_iommufd.rules.verdicts import Mark
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
@@ -43,6 +47,8 @@ _TRACE = pytest.StashKey[Trace]()
 _ALONE = pytest.StashKey[dict[tuple[str, str], int]]()
 _PROPERTY = "iommufd_reproducer"
 _MOST = 180
+# Bytes of a file whose top says that it is ours.
+_HEAD = 8192
 # How Expectation and raises_errno() begin.
 _NOT_AS_EXPECTED = "expected "
 
@@ -118,17 +124,22 @@ def pytest_runtest_makereport(
     if error is None and not (everything and call.when == CALL):
         return report
     try:
-        written = _write(item, trace, error, call.when)
+        paths = _write(item, trace, report, error)
     except OSError as problem:
         note = f"could not be written: {problem}"
     except Exception as problem:  # noqa: BLE001 - the test's own result must not be lost
         note = f"could not be made: {type(problem).__name__}: {problem}"
     else:
-        note = "\n".join(map(str, written))
-        report.user_properties += [(_PROPERTY, str(path)) for path in written]
+        note = "\n".join(map(str, paths))
+        report.user_properties += [(_PROPERTY, str(path)) for path in paths]
     if note:
         report.sections.append(("iommufd reproducers", note))
     return report
+
+
+def written(report: pytest.TestReport) -> tuple[str, ...]:
+    """Return the files that were written of a test, here or in another process."""
+    return tuple(str(value) for key, value in report.user_properties if key == _PROPERTY)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -137,10 +148,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     reports = [one for some in terminalreporter.stats.values() for one in some]
     paths = {
-        Path(str(value))
+        Path(path)
         for report in reports
-        for key, value in getattr(report, "user_properties", ())
-        if key == _PROPERTY
+        if isinstance(report, pytest.TestReport)
+        for path in written(report)
     }
     if paths:
         folders = ", ".join(sorted({str(path.parent) for path in paths}))
@@ -150,26 +161,58 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 # ---- one test ----
 
 
-def _write(item: pytest.Item, trace: Trace, error: BaseException | None, when: str) -> list[Path]:
+def _write(
+    item: pytest.Item, trace: Trace, report: pytest.TestReport, error: BaseException | None
+) -> list[Path]:
     if not any(event.is_call for event in trace.events()):
         return []
     bench = _bench(item)
-    made = translate(trace, bench.uapi, _failure(error) if error else None, when)
+    if expectation := item.stash.get(EXPECTATION, None):
+        judged = [call.result for call in expectation.judged if isinstance(call, Call)]
+        trace.judge(judged, expectation.result)
+    made = translate(trace, bench.uapi, _failure(error) if error else None, report.when or CALL)
     folder = item.config.stash[_FOLDER]
-    header = _header(item, bench, error)
-    written = []
+    header = _header(item, bench, *_outcome(report, error))
+    paths = []
     for form in dict.fromkeys(item.config.option.iommufd_reproducer):
         render, suffix = FORMS[form]
-        path = folder / f"{_name(item, bench.kernel.name)}{suffix}"
+        path = _free(folder / f"{_name(item, bench.kernel.name)}{suffix}")
         header.file = path.name
         try:
             text = render(made, header, bench.uapi)
         except script.Unfit as reason:
             mark = "#" if form == "syz" else "//"
-            text = f"{mark} {header.slug} has no {form} form: {reason}.\n"
+            said = [f"{header.slug} has no {form} form: {reason}.", *header.lines()]
+            text = "".join(f"{mark} {line}\n" for line in said)
         write_whole(path, text)
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
+
+
+def _free(path: Path) -> Path:
+    """Return a path, or one beside it where a file of its name is there that we did not make."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], others) if _is_ours(one))
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file can be made or replaced."""
+    try:
+        with path.open("rb") as file:
+            return script.MADE.encode() in file.read(_HEAD)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # a folder, or what only others may read
+
+
+def _outcome(report: pytest.TestReport, error: BaseException | None) -> tuple[str, str]:
+    """Say what a test came to, and which known defect it has shown, if any."""
+    found = next((one for one in results(report) if one.mark is Mark.DEFECT), None)
+    known = f"{found.reason}: {found.known}" if found else ""
+    if error:
+        return f"failed: {_first_line(error)}", known
+    return "passed, with the known defect" if found else "passed", known
 
 
 def _failure(error: BaseException) -> Failure:
@@ -191,31 +234,27 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _header(item: pytest.Item, bench: Bench, error: BaseException | None) -> script.Header:
-    slug = rule_of(item)
-    says, sources = "", []
-    catalogue = beside(item.path.parent) if slug else None
-    if catalogue:
-        try:
-            rule = catalogue.rule(slug)
-        except RuleError:
-            pass
-        else:
-            says, sources = rule.says, [catalogue.credit(source) for source in rule.source]
-    kernel = bench.kernel
-    result = "passed"
-    if error is not None:
-        result = f"failed: {_first_line(error)}"
-    return script.Header(
+def _header(item: pytest.Item, bench: Bench, result: str, known: str) -> script.Header:
+    slug, kernel = rule_of(item), bench.kernel
+    header = script.Header(
         slug=slug or item.name,
-        says=says,
-        sources=sources,
+        says="",
+        sources=[],
         kernel=f"{kernel.name}, release {kernel.release}, {kernel.source}",
         result=result,
         command=command(item.path.parent, slug, kernel.spec, item.nodeid)
         if slug
         else f"pytest {item.nodeid}",
+        defect=known,
     )
+    catalogue = beside(item.path.parent) if slug else None
+    if catalogue and catalogue.has(slug):
+        rule = catalogue.rule(slug)
+        header.says, header.sources = rule.says, [catalogue.credit(one) for one in rule.source]
+        header.promises = [
+            f"{catalogue.promised(one)} ({catalogue.link(one)})" for one in rule.promise
+        ]
+    return header
 
 
 def _name(item: pytest.Item, kernel: str) -> str:
@@ -224,9 +263,8 @@ def _name(item: pytest.Item, kernel: str) -> str:
     parts = [slug or test, kernel]
     if not slug or item.config.stash[_ALONE].get((slug, spec_of(item)), 0) > 1:
         callspec = getattr(item, "callspec", None)
-        own = callspec.id.split("-") if callspec else []
-        if kernel in own:
-            own.remove(kernel)
+        marked = f"-{callspec.id}-".replace(f"-{kernel}-", "-", 1) if callspec else ""
+        own = [marked.strip("-")] if marked.strip("-") else []
         parts += [test.removeprefix("test_"), *own] if slug else own
     name = re.sub(r"[^\w.+-]", "_", "-".join(parts))
     if len(name) > _MOST:

@@ -7,7 +7,7 @@ import contextlib
 import fnmatch
 import functools
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from pytest_iommufd.host.files import writable, write_whole
 from pytest_iommufd.hwpt_types.registry import declared
 from pytest_iommufd.lab import LAB
 from pytest_iommufd.plugin.kernels import is_worker, names, spec_of
+from pytest_iommufd.plugin.reproducers import written
 from pytest_iommufd.reports import html as rules_html
 from pytest_iommufd.reports import json as rules_json
 from pytest_iommufd.reports import terminal
@@ -128,7 +129,7 @@ class RuleReporter:
         for result in results(report):
             self._ran = True
             self._folders.append(Path(result.path).parent)
-            self._verdicts.add(result)
+            self._verdicts.add(replace(result, reproducers=written(report)))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

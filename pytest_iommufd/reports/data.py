@@ -224,6 +224,7 @@ def _result(result: Result, folder: Path | None) -> dict[str, Any]:
         "known": result.known,
         "console": result.console,
         "calls": list(result.calls),
+        "reproducers": list(result.reproducers),
         "dialect": result.dialect,
         "nodeid": result.nodeid,
         "again": command(

@@ -37,10 +37,14 @@ _VERDICTS = {
 
 def program(script: s.Script, header: s.Header, uapi: Uapi) -> str:
     """Write a program that needs no header but the C library's and linux/types.h."""
-    writer = Writer(uapi, threads=_has(script.statements, s.Threads))
+    writer = Writer(
+        uapi,
+        threads=_has(script.statements, s.Threads),
+        by_calls=script.verdict == s.BY_CALLS,
+    )
     body = writer.lines(script.statements)
     about, status = _VERDICTS[script.verdict]
-    if script.failed:
+    if script.failed or any(call.broke for call in s.calls(script.statements)):
         status = status.replace(" || differs()", " != 0")
     words = [literal(text.encode()) for text in (header.slug, about.format(_wants(script)))]
     main = [
@@ -109,10 +113,8 @@ def _wants(script: s.Script) -> str:
 
 
 def _head(script: s.Script, header: s.Header) -> list[str]:
-    lines = [f"{header.slug}: {header.says}" if header.says else header.slug, ""]
-    if header.sources:
-        lines += [f"Source: {'; '.join(header.sources)}"]
-    lines += [f"Kernel: {header.kernel}", f"Test: {header.result}", f"Again: {header.command}", ""]
+    rule, *rest = header.lines()
+    lines = [rule, "", *rest, ""]
     for lost in script.lost:
         lines += [f"NOT CARRIED OVER: {lost}", ""]
     if script.verdict == s.BY_SAMENESS:

@@ -58,7 +58,16 @@ static void step(const char *call, long ret, int in_test)
 	if (error == in_test)
 		return;
 	printf("in the test it was %s: this program cannot go on\n", name_of(in_test));
-	exit(ASTRAY);
+	exit(found->violated ? VIOLATED : ASTRAY);
+}
+
+/* In the test the kernel did not do what the rule says; what follows was made of that. */
+static void ends_if_it_holds(void)
+{
+	if (found->violated)
+		return;
+	printf("the test went on from what the rule does not allow: HOLDS\n");
+	exit(HOLDS);
 }
 
 /* A call that the rule is about; -1: it did not return in the test. */
@@ -68,6 +77,10 @@ static void judged(const char *call, long ret, int wanted, int in_test)
 
 	printf("%s: %s, as the rule wants: %s\n", call, name_of(error),
 	       error == wanted ? "yes" : "no");
+	if (error == ENOTTY && wanted != ENOTTY && in_test != ENOTTY) {
+		printf("the kernel does not have this command\n");
+		exit(ASTRAY);
+	}
 	found->violated += error != wanted;
 	found->other += error != in_test;
 }
@@ -119,6 +132,15 @@ static void bytes(const void *memory, size_t size, const void *in_test, size_t p
 	}
 	printf("  byte %zu of %zu is %#04x, in the test %#04x\n", i, size, got[i], wanted[i % period]);
 	found->other++;
+}
+
+/* A line of a text that the test read. */
+static void text_line(const void *text, const char *in_test)
+{
+	int there = !!strstr(text, in_test);
+
+	printf("  %s: %s", there ? "as in the test" : "not so, unlike in the test", in_test);
+	found->other += !there;
 }
 
 static void repeat(void *memory, size_t size, const void *pattern, size_t period)

@@ -81,6 +81,11 @@ class Call:
         """Whether it returned in the test."""
         return bool(self.errno)
 
+    @property
+    def broke(self) -> bool:
+        """Whether it gave something else in the test than the rule wants."""
+        return bool(self.wants) and self.returned and self.errno != self.wants
+
 
 @dataclass
 class Compare:
@@ -96,6 +101,14 @@ class CompareBytes:
 
     place: Place
     content: bytes
+
+
+@dataclass
+class CompareLine:
+    """A line of a text that the test read, which must be there again."""
+
+    place: Place
+    line: bytes
 
 
 @dataclass
@@ -127,7 +140,8 @@ class Kill:
     number: int
 
 
-Statement = Declare | Store | Copy | Call | Compare | CompareBytes | Threads | Fork | Turn | Kill
+Comparison = Compare | CompareBytes | CompareLine
+Statement = Declare | Store | Copy | Call | Comparison | Threads | Fork | Turn | Kill
 
 
 def flat(statements: Iterable[Statement]) -> Iterator[Statement]:
@@ -208,6 +222,10 @@ BY_LOG = "log"  # the kernel must print no splat
 BY_DEVICES = "devices"  # no mock device may be left
 
 
+MADE = "Made by pytest-iommufd"
+"""Begins a line at the top of each file, by which it is known later."""
+
+
 @dataclass
 class Header:
     """What a reader must know of a program.
@@ -216,7 +234,9 @@ class Header:
         slug: the rule, or the test's name.
         says: the rule's sentence.
         sources: where the rule is from.
+        promises: who promises it, with a link.
         kernel: name, release and source of the kernel that the test ran on.
+        defect: what is known to be wrong in the kernel and has shown itself, "" for nothing.
         result: what the test came to: "passed", or how it failed.
         command: what runs the test again.
         file: the program's own name.
@@ -228,7 +248,22 @@ class Header:
     kernel: str
     result: str
     command: str
+    promises: Sequence[str] = ()
+    defect: str = ""
     file: str = ""
+
+    def lines(self) -> list[str]:
+        """Return what each form says at its top, the rule first."""
+        return [
+            f"{self.slug}: {self.says}" if self.says else self.slug,
+            *([f"Source: {'; '.join(self.sources)}"] if self.sources else []),
+            *(f"Promised by: {promise}" for promise in self.promises),
+            *([f"Known defect: {self.defect}"] if self.defect else []),
+            f"Kernel: {self.kernel}",
+            f"Test: {self.result}",
+            f"Again: {self.command}",
+            f"{MADE}, which replaces this file when it makes it again",
+        ]
 
 
 @dataclass

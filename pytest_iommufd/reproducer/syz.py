@@ -67,10 +67,7 @@ def program(script: s.Script, header: s.Header, uapi: Uapi) -> str:
     for one in script.statements:
         body += writer.lines(one)
     head = [
-        f"{header.slug}: {header.says}" if header.says else header.slug,
-        *([f"Source: {'; '.join(header.sources)}"] if header.sources else []),
-        f"Kernel: {header.kernel}",
-        f"Test: {header.result}",
+        *header.lines(),
         "Ids that syzkaller has no description for are numbers, as they were in the test.",
         *(f"NOT CARRIED OVER: {lost}" for lost in [*script.lost, *writer.lost]),
     ]

@@ -12,7 +12,7 @@ from pytest_iommufd.iommufd.expecting import Block, open_blocks
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_iommufd.agent.protocol import Op, Program, Result
     from pytest_iommufd.machine import Process
@@ -92,6 +92,16 @@ class Trace:
     def __init__(self) -> None:
         self.phase = SETUP
         self._events: list[Event] = []
+        self._wanted: dict[int, str] = {}
+
+    def judge(self, results: Iterable[Result], wants: str) -> None:
+        """Note what a rule wants calls to give that a test has judged after it made them.
+
+        Args:
+            results: what they gave, the same objects that they were returned with.
+            wants: "OK" or an errno's name.
+        """
+        self._wanted |= dict.fromkeys(map(id, results), wants)
 
     def runs(self, process: Process, programs: Sequence[Program]) -> list[list[Result]]:
         """Note programs that start now, and return the list that takes their results."""
@@ -115,7 +125,7 @@ class Trace:
     @property
     def judges(self) -> bool:
         """Whether the test said which calls it is about."""
-        return any(event.blocks for event in self._events)
+        return bool(self._wanted) or any(event.blocks for event in self._events)
 
     def events(self) -> list[Event]:
         """Return all that was done, but for what fixtures asked by processes of their own."""
@@ -125,6 +135,9 @@ class Trace:
                 judged.setdefault(block, []).append(event)
         for block, within in judged.items():
             _judge(within, block.wants)
+        for event in self._events:
+            if event.is_call:
+                event.wants = self._wanted.get(id(event.result), event.wants)
         asked = _questions(self._events)
         return [event for event in self._events if id(event.process) not in asked]
 

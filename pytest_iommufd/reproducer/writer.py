@@ -42,25 +42,36 @@ _FUNCTIONS = {
 
 
 class Writer:
-    """Writes statements as lines of C; the functions that they call are those of c.jinja.
+    """Writes statements as lines of C; the functions that they call are those of runtime.c.
+
+    Args:
+        uapi: the structs and constants.
+        threads: whether there are threads, which share all variables.
+        by_calls: whether the judged calls decide, so that the program ends once they have.
 
     Attributes:
         statics: declarations before all functions: what threads use.
         functions: those of the threads.
     """
 
-    def __init__(self, uapi: Uapi, *, threads: bool = False) -> None:
+    def __init__(self, uapi: Uapi, *, threads: bool = False, by_calls: bool = False) -> None:
         self.uapi = uapi
         self.statics: list[str] = []
         self.functions: list[str] = []
         self._threads = threads
+        self._by_calls = by_calls
         self._counts = 0
 
     def lines(self, statements: Sequence[s.Statement]) -> list[str]:
         """Write statements, those that begin something with an empty line before them."""
         out: list[str] = []
         before: s.Statement | None = None
+        broke = False
         for one in statements:
+            judged = isinstance(one, s.Call) and one.wants
+            if broke and not (judged or isinstance(one, s.Declare | s.Store)):
+                out.append("ends_if_it_holds();")
+                broke = False
             made = self._one(one)
             if not made:
                 continue
@@ -71,6 +82,7 @@ class Writer:
                 out.append("")
             out += made
             before = one
+            broke = broke or (self._by_calls and isinstance(one, s.Call) and one.broke)
         return out
 
     def _one(self, one: s.Statement) -> list[str]:
@@ -83,6 +95,7 @@ class Writer:
             s.Call: self._call,
             s.Compare: self._compare,
             s.CompareBytes: self._compare_bytes,
+            s.CompareLine: self._compare_line,
             s.Threads: self._run_threads,
             s.Fork: self._fork,
             s.Turn: lambda turn: [f"let({turn.number});"],
@@ -291,6 +304,9 @@ class Writer:
             return _not_compared(at, size)
         return folded("bytes", [at, str(size), literal(one.content), str(size)])
 
+    def _compare_line(self, one: s.CompareLine) -> list[str]:
+        return folded("text_line", [self._pointer(one.place), literal(one.line)])
+
     # ---- threads and processes ----
 
     def _run_threads(self, one: s.Threads) -> list[str]:
@@ -357,6 +373,10 @@ class Selftest(Writer):
         if size > _LONG:
             return _not_compared(at, size)
         return folded("EXPECT_EQ", ["0", f"memcmp({at}, {literal(one.content)}, {size})"])
+
+    def _compare_line(self, one: s.CompareLine) -> list[str]:
+        words = f"strstr((char *){self._pointer(one.place)}, {literal(one.line)})"
+        return folded("EXPECT_NE", ["NULL", words])
 
     def value(self, value: Value, size: int) -> str:
         """Write a value; the context is the fixture's."""

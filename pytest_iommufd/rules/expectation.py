@@ -50,6 +50,7 @@ class Expectation:
         defects: the same.
         defect: the known defect that the kernel showed, None before.
         calls: those that the test has made so far.
+        judged: those that it has judged, but for those of which it was only given the errno.
         idle: whether the test has asked for it and not looked at it yet.
         got: what the last call that was judged gave, "" before.
         error: its error, None when it succeeded.
@@ -59,6 +60,7 @@ class Expectation:
         self.defects = defects
         self.defect: Defect | None = None
         self.calls: Sequence[object] = ()
+        self.judged: list[object] = []
         self.idle = False
         self.got = ""
         self.error: IoctlError | None = None
@@ -100,6 +102,8 @@ class Expectation:
             raise RuleError("there is no call to judge", expected="at least one")
         for each in made:
             number = each if isinstance(each, int) else each.errno
+            if not isinstance(each, int):
+                self.judged.append(each)
             self._judge(number, errno_name(number) if isinstance(each, int) else each)
 
     def __enter__(self) -> Self:
@@ -127,6 +131,7 @@ class Expectation:
         if any(frame.f_globals["__name__"] == _FIXTURES for frame, _ in traceback.walk_tb(trace)):
             raise RuleError(f"a fixture failed in the block: {error}", expected="its call only")
         self.error = error
+        self.judged += made
         self._judge((error.errno or 0) if error else 0, error)
         return True
 

@@ -88,7 +88,8 @@ def judge(
     elif mark is Mark.VIOLATED and not wrong and (rule := _merely_differing(item, report, error)):
         mark, report.outcome, report.wasxfail = Mark.DIFFERS, "skipped", f"differs: {reason}"
         known = next((one.why for one in rule.differences if _explains(one, got, reason)), "")
-    calls = item.stash.get(CALLS_KEY, []) if mark in {Mark.VIOLATED, Mark.CRASHED} else []
+    shown = mark in {Mark.VIOLATED, Mark.CRASHED, Mark.DEFECT}
+    calls = _calls(item, expectation) if shown else ()
     verdict = error.value if error and isinstance(error.value, Verdict) else None
     result = Result(
         kernel=kernel,
@@ -103,9 +104,17 @@ def judge(
         console=verdict.console if verdict else "",
         nodeid=item.nodeid,
         path=str(item.path),
-        calls=tuple(map(str, calls[-LAST_CALLS:])),
+        calls=calls,
     )
     report.user_properties.append((_PROPERTY, result.packed()))
+
+
+def _calls(item: pytest.Item, expectation: Expectation | None) -> tuple[str, ...]:
+    """Put the last calls of a test into words, and what was expected of those that it judged."""
+    judged = {id(call) for call in expectation.judged} if expectation else set()
+    wants = f", expected {expectation.result}" if expectation else ""
+    calls = item.stash.get(CALLS_KEY, [])[-LAST_CALLS:]
+    return tuple(f"{call}{wants if id(call) in judged else ''}" for call in calls)
 
 
 def results(report: pytest.TestReport) -> Iterator[Result]:

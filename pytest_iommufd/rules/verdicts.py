@@ -36,6 +36,8 @@ _BADNESS = (
     *(Mark.NOT_RUN, Mark.ABSENT, Mark.HOLDS),
     *(Mark.DIFFERS, Mark.DEFECT, Mark.VIOLATED, Mark.CRASHED),
 )
+# Of a Result, what other processes get as lists.
+_TUPLES = ("calls", "reproducers")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Result:
         console: what the kernel printed of it.
         nodeid: the test.
         path: the test's file.
-        calls: the last ioctls before a failure.
+        calls: the last ioctls before a failure, or of a test that showed a known defect.
+        reproducers: the files that do what the test did.
     """
 
     kernel: str
@@ -72,6 +75,7 @@ class Result:
     nodeid: str = ""
     path: str = ""
     calls: tuple[str, ...] = ()
+    reproducers: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -85,12 +89,14 @@ class Result:
 
     def packed(self) -> dict[str, Any]:
         """Return it as what a report can carry to another process."""
-        return {**asdict(self), "mark": self.mark.value, "calls": list(self.calls)}
+        lists = {name: list(getattr(self, name)) for name in _TUPLES}
+        return {**asdict(self), "mark": self.mark.value, **lists}
 
     @classmethod
     def unpacked(cls, values: Mapping[str, Any]) -> Self:
         """Make it from what packed() returned."""
-        return cls(**{**values, "mark": Mark(values["mark"]), "calls": tuple(values["calls"])})
+        tuples = {name: tuple(values[name]) for name in _TUPLES}
+        return cls(**{**values, "mark": Mark(values["mark"]), **tuples})
 
 
 class Verdicts:

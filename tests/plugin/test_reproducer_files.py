@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_iommufd.plugin import reproducers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +85,24 @@ def test_failed_tests_have_files_and_reports_name_them(
     )
 
 
+@pytest.mark.parametrize("kernel", ["7.3", "7.3+vtd-nesting"])
+def test_a_name_has_the_kernel_once(kernel: str) -> None:
+    def marker(_: str) -> SimpleNamespace:
+        return SimpleNamespace(args=("it.several",))
+
+    item = SimpleNamespace(
+        name="test_several[x]",
+        nodeid="",
+        callspec=SimpleNamespace(id=f"zero-{kernel}-0x10"),
+        get_closest_marker=marker,
+        config=SimpleNamespace(stash={reproducers._ALONE: {("it.several", ""): 2}}),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reproducers, "spec_of", lambda _: "")
+        name = reproducers._name(item, kernel)  # type: ignore[arg-type]
+    assert name == f"it.several-{kernel}-several-zero-0x10"
+
+
 def test_what_they_say_of_a_failure(
     run: Callable[..., pytest.RunResult], pytester: pytest.Pytester, name: str
 ) -> None:
@@ -118,6 +139,26 @@ def test_workers_write_the_same_files(
     result = run(TESTS, "--reproducer=c", "--reproducer-of=all", "-n", "2")
     assert written(pytester) == written(pytester, "alone")
     result.stdout.fnmatch_lines(["reproducers: 6 files in *"])
+
+
+def test_only_what_an_earlier_run_made_is_replaced(
+    run: Callable[..., pytest.RunResult], pytester: pytest.Pytester, name: str
+) -> None:
+    folder = pytester.mkdir("reproducers")
+    others = folder / f"it.fails-{name}.c"
+    others.write_text("/* mine */\n")
+    (folder / f"it.fails-{name}.syz").mkdir()
+    made = {f"it.fails-{name}-2.c", f"it.fails-{name}-2.syz"}
+    for _ in range(2):
+        result = run(TESTS, "--reproducer=c", "--reproducer=syz", "-k", "fails")
+        result.stdout.fnmatch_lines([f"*/it.fails-{name}-2.c", "reproducers: 2 files in *"])
+        assert written(pytester) - made == {others.name, f"it.fails-{name}.syz"}
+        assert others.read_text() == "/* mine */\n"
+    result = run(TESTS, "--reproducer=kselftest", "-k", "several and 77")
+    first = folder / f"it.several-{name}-several-77.kselftest.c"
+    first.write_text(first.read_text().replace("TEST_F", "GONE"))
+    run(TESTS, "--reproducer=kselftest", "-k", "several and 77")
+    assert "TEST_F" in first.read_text()
 
 
 def test_folder_that_cannot_be_is_told_before_anything_runs(

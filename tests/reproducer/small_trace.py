@@ -40,7 +40,9 @@ class FakeProcess:
 
     arena: Given = ARENA
     arena_size: int = 1 << 20
-    numbers: dict[str, int] = field(default_factory=lambda: {"ioctl": 16, "mmap": 9, "openat": 257})
+    numbers: dict[str, int] = field(
+        default_factory=lambda: {"ioctl": 16, "mmap": 9, "openat": 257, "read": 0}
+    )
 
 
 def ok(ret: int = 0, data: bytes = b"") -> Result:
@@ -65,10 +67,13 @@ class Recorder:
             taken.append(list(results))
 
     def open(self) -> None:
+        self.opens("/dev/iommu", FILE)
+
+    def opens(self, path: str, file: Given) -> None:
         program = Program()
-        program.write(ARENA, b"/dev/iommu\0")
+        program.write(ARENA, path.encode() + b"\0")
         program.syscall("openat", -100, ARENA, 0x80002, 0)
-        self.run(program, ok(), ok(FILE))
+        self.run(program, ok(), ok(file))
 
     def map(self, size: int) -> None:
         program = Program()

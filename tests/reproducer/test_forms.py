@@ -24,6 +24,7 @@ from small_trace import (
 )
 
 from pytest_iommufd.agent.protocol import Program, Result
+from pytest_iommufd.given import Given
 from pytest_iommufd.iommufd.expecting import expecting
 from pytest_iommufd.reproducer import c, script, syz
 from pytest_iommufd.reproducer.trace import CALL
@@ -105,6 +106,8 @@ SYZ = """\
 # Source: file.c:function
 # Kernel: 7.3, release 7.3.4, a tree
 # Test: passed
+# Again: pytest --rule suite.rule
+# Made by pytest-iommufd, which replaces this file when it makes it again
 # Ids that syzkaller has no description for are numbers, as they were in the test.
 
 r0 = openat$iommufd(0xffffffffffffff9c, &(0x7f0000000000)='/dev/iommu\\x00', 0x80002, 0x0)
@@ -266,6 +269,29 @@ def test_memory_that_the_test_looked_at_is_compared(compiles: Callable[[str], No
     assert 'bytes(buffer, 300, "abc", 3);' in text
 
 
+def test_counts_of_a_process_are_compared_and_nothing_else_of_its_file(
+    compiles: Callable[[str], None],
+) -> None:
+    recorder = Recorder()
+    recorder.setup()
+    file, status = Given(9), b"Name:\tx\nVmLck:\t   0 kB\nVmPin:\t  16 kB\nThreads:\t1\n"
+    recorder.opens("/proc/self/status", file)
+    look = Program()
+    look.syscall("read", file, ARENA, 4096)
+    look.read(ARENA, len(status))
+    recorder.run(look, ok(len(status)), ok(data=status))
+    recorder.refused_map()
+    text = program(recorder.trace)
+    compiles(text)
+    assert re.findall(r"^\ttext_line\(arena, (.*)\);", text, re.MULTILINE) == [
+        r'"VmLck:\011   0 kB\012"',
+        r'"VmPin:\011  16 kB\012"',
+    ]
+    said = " ".join(text.replace("\n *", " ").split())
+    assert "is not compared, but for VmLck and VmPin." in said
+    assert "bytes(" not in main_of(text)
+
+
 # ---- how a test failed ----
 
 
@@ -315,6 +341,40 @@ def test_of_a_block_that_must_fail_the_call_that_did_is_judged() -> None:
     text = main_of(program(recorder.trace))
     assert 'judged("IOMMU_IOAS_UNMAP"' in text
     assert 'step("mprotect()"' in text
+
+
+def test_program_of_a_defect_ends_where_the_kernel_behaves(
+    compiles: Callable[[str], None],
+) -> None:
+    recorder = Recorder()
+    recorder.setup()
+    fields = {"flags": 6, "ioas_id": recorder.ioas_id, "user_va": BUFFER, "length": 0}
+    for _ in range(2):
+        with expecting("EINVAL"):
+            recorder.ioctl("IOMMU_IOAS_MAP", ok(), {"iova": 0x5000}, **fields)
+    recorder.ioctl("IOMMU_IOAS_MAP", ok(), {"iova": 0x6000}, **fields)
+    text = program(recorder.trace)
+    compiles(text)
+    main = main_of(text)
+    assert main.count(", EINVAL, 0);") == 2
+    first, _, second = main.partition("ends_if_it_holds();")
+    assert first.count("judged(") == 2
+    assert second.count("step(") == 1
+    assert "found->violated != 0" in second
+    assert "ends_if_it_holds" not in program(recorder.trace, Failure(script.BY_LOG, "WARNING"))
+
+
+def test_call_that_was_judged_after_it_was_made() -> None:
+    recorder = Recorder()
+    recorder.setup()
+    unmap, results = Program(), [ok(), ok()]
+    for _ in results:
+        unmap.syscall("ioctl", FILE, UAPI.ioctl("IOMMU_IOAS_UNMAP").number, 0)
+    recorder.run(unmap, *results)
+    recorder.trace.judge(results[1:], "ENOENT")
+    main = main_of(program(recorder.trace))
+    assert main.index('step("IOMMU_IOAS_UNMAP"') < main.index('judged("IOMMU_IOAS_UNMAP"')
+    assert "ioctl(fd, IOMMU_IOAS_UNMAP, NULL), ENOENT, 0);" in main
 
 
 # ---- threads, failures, processes ----
