@@ -22,7 +22,6 @@ OBJECTS = {
     "ioas": "ioas",
     "parent_hwpt": "parent_hwpt",
     "device": "mock_device",
-    "destroyed": "destroyed_queue",
 }
 
 
@@ -70,6 +69,12 @@ def test_fault_id_names_nothing(expected, alloc_nested, number):
         alloc_nested(number)
 
 
+@rule("hwpt_alloc.fault_id.nested.names_nothing")
+def test_fault_id_of_a_destroyed_queue(expected, alloc_nested, destroyed_queue):
+    with expected:
+        alloc_nested(destroyed_queue)
+
+
 @rule("hwpt_alloc.fault_id.nested.other_type")
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_fault_id_of_another_type(expected, alloc_nested, kind, request):
@@ -95,6 +100,12 @@ def test_hwpt_of_an_ioas_with_a_fault_queue(expected, alloc_paging, fault_queue)
 def test_fault_id_names_nothing_with_an_ioas(expected, alloc_paging, number):
     with expected:
         alloc_paging(number)
+
+
+@rule("hwpt_alloc.fault_id.paging.names_nothing")
+def test_fault_id_of_a_destroyed_queue_with_an_ioas(expected, alloc_paging, destroyed_queue):
+    with expected:
+        alloc_paging(destroyed_queue)
 
 
 @rule("hwpt_alloc.fault_id.paging.other_type")
