@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 NOTHING = {"zero": 0, "never_used": 9999, "all_ones": 0xFFFF_FFFF}
 # Fixtures by the kind of what is no fault queue; the suite `generic` has all.
-OBJECTS = {
-    "ioas": "ioas",
-    "parent_hwpt": "parent_hwpt",
-    "device": "mock_device",
-}
+OBJECTS = ["ioas", "parent_hwpt", "mock_device"]
 
 
 @pytest.fixture
@@ -78,7 +74,7 @@ def test_fault_id_of_a_destroyed_queue(expected, alloc_nested, destroyed_queue):
 @rule("hwpt_alloc.fault_id.nested.other_type")
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_fault_id_of_another_type(expected, alloc_nested, kind, request):
-    wrong = request.getfixturevalue(OBJECTS[kind])
+    wrong = request.getfixturevalue(kind)
     with expected:
         alloc_nested(wrong)
 
@@ -111,7 +107,7 @@ def test_fault_id_of_a_destroyed_queue_with_an_ioas(expected, alloc_paging, dest
 @rule("hwpt_alloc.fault_id.paging.other_type")
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_fault_id_of_another_type_with_an_ioas(expected, alloc_paging, kind, request):
-    wrong = request.getfixturevalue(OBJECTS[kind])
+    wrong = request.getfixturevalue(kind)
     with expected:
         alloc_paging(wrong)
 
