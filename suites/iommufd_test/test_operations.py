@@ -431,10 +431,9 @@ def test_dmabuf_gets_a_descriptor(expected, iommufd):
 @rule("generic.test_cmd.dmabuf_descriptor")
 def test_dmabuf_descriptor_is_returned(expected, iommufd, uapi):
     op = uapi.IOMMU_TEST_OP_DMABUF_GET
+    call = iommufd.send(Request("IOMMU_TEST_CMD", {"op": op, "dmabuf_get": {"length": PAGE}}))
     with expected:
-        call = iommufd.send(Request("IOMMU_TEST_CMD", {"op": op, "dmabuf_get": {"length": PAGE}}))
-    assert call.result.ret > iommufd.fd
-    iommufd.process.checked("close", call.result.ret)
+        iommufd.test("dmabuf_revoke", dmabuf_revoke={"dmabuf_fd": call.result.ret, "revoked": 1})
 
 
 @rule("generic.test_cmd.dmabuf_revoke_closed")
