@@ -39,7 +39,6 @@ RUNS = {
             "the IOMMU does not track dirty pages",
             "this kernel asks the real IOMMU's driver about mock devices: there are none",
             "IOMMU_HWPT_FAULT_ID_VALID with an IOAS gives EOPNOTSUPP for any fault_id",
-            "the kernel's header does not define IOMMU_HWPT_ALLOC_PASID",
             "the kernel's header does not define IOMMU_HW_INFO_FLAG_INPUT_TYPE",
             "the kernel's header does not define IOMMU_VIOMMU_ALLOC",
             "the kernel's header does not define VFIO_DEVICE_ATTACH_PASID",
