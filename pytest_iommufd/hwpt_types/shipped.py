@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd.hwpt_types.declaration import Event, HwptType, Invalidation, ViommuType
-from pytest_iommufd.hwpt_types.values import AnyValue, Bits, OneOf, Within
+from pytest_iommufd.hwpt_types.values import AnyValue, Bits, OneOf, Reserved, Within
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Hwpt
@@ -69,14 +69,21 @@ SELFTEST = HwptType(
     ),
 )
 
-# As intel_iommu_domain_alloc_nested(), which takes the fields as they are, and
-# intel_nested_cache_invalidate_user() of intel/nested.c have it.
+# As the header and intel_nested_cache_invalidate_user() of intel/nested.c have it.
 VTD_S1 = HwptType(
     name="vtd_s1",
     data_type="IOMMU_HWPT_DATA_VTD_S1",
     struct="iommu_hwpt_vtd_s1",
     sample={"pgtbl_addr": 0x1000, "addr_width": 48},
-    fields={"__reserved": AnyValue()},
+    fields={
+        "flags": Bits(
+            *("IOMMU_VTD_S1_SRE", "IOMMU_VTD_S1_EAFE", "IOMMU_VTD_S1_WPE"),
+            defect="intel_iommu_domain_alloc_nested() does not check flags",
+        ),
+        "__reserved": Reserved(
+            defect="intel_iommu_domain_alloc_nested() does not check __reserved"
+        ),
+    },
     flags=("IOMMU_HWPT_ALLOC_PASID",),
     device="vfio",
     hw_info="IOMMU_HW_INFO_TYPE_INTEL_VTD",

@@ -27,9 +27,11 @@ class Values(abc.ABC):
 
     Attributes:
         errno: the name of the errno for any other value.
+        defect: why a driver is known to take other values instead, "" where none does.
     """
 
     errno: str
+    defect: str = ""
 
     @abc.abstractmethod
     def inside(self, bits: int, uapi: Uapi) -> list[int]:
@@ -78,14 +80,17 @@ class Bits(Values):
     Args:
         known: the bits that may be set, as masks or as names of constants.
         errno: the errno for any other bit.
+        defect: why a driver is known to take any bit instead.
     """
 
     known: tuple[Number, ...]
     errno: str
+    defect: str
 
-    def __init__(self, *known: Number, errno: str = "EOPNOTSUPP") -> None:
+    def __init__(self, *known: Number, errno: str = "EOPNOTSUPP", defect: str = "") -> None:
         object.__setattr__(self, "known", known)
         object.__setattr__(self, "errno", errno)
+        object.__setattr__(self, "defect", defect)
 
     def _mask(self, uapi: Uapi) -> int:
         mask = 0
@@ -116,8 +121,8 @@ class Bits(Values):
 class Reserved(Bits):
     """Bits that must be 0. A field whose name begins with `__reserved` has this by itself."""
 
-    def __init__(self, *, errno: str = "EOPNOTSUPP") -> None:
-        super().__init__(errno=errno)
+    def __init__(self, *, errno: str = "EOPNOTSUPP", defect: str = "") -> None:
+        super().__init__(errno=errno, defect=defect)
 
 
 @dataclass(frozen=True, init=False)

@@ -23,6 +23,7 @@ _CONCERNS = (
     "results",
     "remarks",
     "failures",
+    "lacking",
     "together",
     "splats",
     "fail_nth",

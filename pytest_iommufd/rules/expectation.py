@@ -10,14 +10,12 @@ import pytest
 
 from pytest_iommufd.iommufd import IoctlError
 from pytest_iommufd.iommufd.expecting import expecting
-from pytest_iommufd.rules.model import DECLARED, OK, RuleError
+from pytest_iommufd.rules.model import DECLARED, OK, Defect, RuleError
 from pytest_iommufd.uapi import errno_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-
-    from pytest_iommufd.rules.model import Defect
 
 # The module whose frames are between a test and a fixture that it asks for by name.
 _FIXTURES = "_pytest.fixtures"
@@ -78,14 +76,17 @@ class Expectation:
         """Whether the call must succeed."""
         return self.result == OK
 
-    def as_declared(self, result: str) -> Self:
+    def as_declared(self, result: str, defect: str = "") -> Self:
         """Take the result from what the test is made from, where the catalogue leaves it to that.
 
         Args:
             result: "OK", or an errno's name.
+            defect: why a kernel is known to accept the call instead.
         """
         if self._result == DECLARED:
             self._result = result
+            if defect:
+                self.defects = (*self.defects, Defect(OK, defect))
         return self
 
     def check(self, *made: Made | int) -> None:

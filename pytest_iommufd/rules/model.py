@@ -26,6 +26,18 @@ WITHOUT = " without "
 
 TREE = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/"
 """Where the files of Linux can be read."""
+_PAGES = (
+    *("close(2)", "fcntl(2)", "getrlimit(2)", "ioctl(2)", "mlock(2)", "mmap(2)", "open(2)"),
+    *("poll(2)", "read(2)", "write(2)", "mmap(3p)", "capabilities(7)"),
+)
+
+
+def _manual(page: str) -> str:
+    """Return where a manual page such as mmap(2) can be read; 3p is POSIX."""
+    name, section = page.rstrip(")").split("(")
+    return f"https://man7.org/linux/man-pages/man{section[0]}/{name}.{section}.html"
+
+
 DOCUMENTS = {
     "iommufd.h": f"{TREE}include/uapi/linux/iommufd.h",
     "vfio.h": f"{TREE}include/uapi/linux/vfio.h",
@@ -34,12 +46,7 @@ DOCUMENTS = {
     "botching-up-ioctls.rst": f"{TREE}Documentation/process/botching-up-ioctls.rst",
     "selftest": f"{TREE}tools/testing/selftests/iommu/iommufd.c",
     "fail_nth": f"{TREE}tools/testing/selftests/iommu/iommufd_fail_nth.c",
-    "ioctl(2)": "https://man7.org/linux/man-pages/man2/ioctl.2.html",
-    "mlock(2)": "https://man7.org/linux/man-pages/man2/mlock.2.html",
-    "read(2)": "https://man7.org/linux/man-pages/man2/read.2.html",
-    "poll(2)": "https://man7.org/linux/man-pages/man2/poll.2.html",
-    "getrlimit(2)": "https://man7.org/linux/man-pages/man2/getrlimit.2.html",
-    "capabilities(7)": "https://man7.org/linux/man-pages/man7/capabilities.7.html",
+    **{page: _manual(page) for page in _PAGES},
 }
 """What promises something to users, by the name that a catalogue has for it."""
 

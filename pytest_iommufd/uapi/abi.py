@@ -190,7 +190,8 @@ class Uapi(Names):
             known = [ioctl.name for ioctl in self.ioctls]
             if short:
                 known = [other.removeprefix("IOMMU_").lower() for other in known]
-            raise self._unknown(name, known, kind="no ioctl", hint=f"IOMMU_{name.upper()}")
+            full = f"IOMMU_{name.upper()}" if short else name
+            raise self._unknown(name, known, kind="no ioctl", full=full)
         return found
 
     def declaration(self, name: str) -> str:
@@ -286,12 +287,13 @@ class Uapi(Names):
         return shape.field(last), offset + shape.field(last).offset
 
     def _unknown(
-        self, name: str, known: Iterable[str], *, kind: str = "no constant", hint: str = ""
+        self, name: str, known: Iterable[str], *, kind: str = "no constant", full: str = ""
     ) -> UnknownNameError:
-        header = _header_of(hint or name)
+        full = full or name
+        header = _header_of(full)
         message = f"{name} is {kind} of {header} of {self.name}"
         if header in self.headers:
-            return UnknownNameError(message + did_you_mean(name, known))
+            return UnknownNameError(message + did_you_mean(name, known), missing=full)
         return UnknownNameError(message, expected=f"a kernel tree that has {header}; this had none")
 
 

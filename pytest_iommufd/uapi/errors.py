@@ -20,7 +20,14 @@ class UnknownNameError(UapiError, AttributeError):
     """A constant, struct, field or ioctl that the kernel's headers do not have.
 
     It is an AttributeError too, so that `hasattr` and `getattr` with a default work.
+
+    Attributes:
+        missing: what they do not have, as Uapi.has() takes it; "" of what is none of theirs.
     """
+
+    def __init__(self, what: str, *, missing: str = "", expected: str = "") -> None:
+        super().__init__(what, expected=expected)
+        self.missing = missing
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

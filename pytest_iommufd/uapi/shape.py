@@ -125,6 +125,7 @@ class Shape:
         if found is None:
             raise UnknownNameError(
                 f"struct {self.name} has no field {name}{did_you_mean(name, self.fields)}",
+                missing=f"{self.name}.{name}",
                 expected=f"one of {', '.join(self.fields)}",
             )
         return found

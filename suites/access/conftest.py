@@ -13,18 +13,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
 
-# Fixtures by the kind of what is no IOAS; a number names nothing.
-NO_IOAS: dict[str, int | str] = {"never_used": 9999, "hwpt": "auto_hwpt"}
 PLACE = 0x4000_0000
-
-
-@pytest.fixture(params=list(NO_IOAS.values()), ids=list(NO_IOAS))
-def no_ioas(request: pytest.FixtureRequest) -> int:
-    """Ids that no IOAS has, one after the other."""
-    if isinstance(request.param, int):
-        return request.param
-    found: int = request.getfixturevalue(request.param).__index__()
-    return found
 
 
 @pytest.fixture

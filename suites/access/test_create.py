@@ -14,6 +14,7 @@ from pytest_iommufd.iommufd.checks import check_refs
 PAGE = 0x1000
 PLACE = 0x4000_0000
 MOCK_PAGE = 2048
+UNKNOWN = 9999
 PIN = pytest.mark.parametrize("pin", [False, True], ids=["rw", "pin"])
 
 
@@ -27,14 +28,21 @@ def test_unknown_flag(expected, ioas, bit):
 @rule("access.create.flags_first")
 def test_unknown_flag_is_told_first(expected, iommufd):
     with expected:
-        iommufd.test("create_access", 9999, create_access={"flags": 2})
+        iommufd.test("create_access", UNKNOWN, create_access={"flags": 2})
 
 
 @rule("access.create.ioas_id")
 @PIN
-def test_no_ioas(expected, iommufd, no_ioas, pin):
+def test_id_of_nothing(expected, iommufd, pin):
     with expected:
-        iommufd.test("create_access", no_ioas, create_access={"flags": pin})
+        iommufd.test("create_access", UNKNOWN, create_access={"flags": pin})
+
+
+@rule("access.create.ioas_id.other_type")
+@PIN
+def test_id_of_a_hwpt(expected, iommufd, auto_hwpt, pin):
+    with expected:
+        iommufd.test("create_access", auto_hwpt, create_access={"flags": pin})
 
 
 @rule("access.create.no_descriptor")
@@ -190,9 +198,16 @@ def test_moving_to_where_it_is(ioas, buffer, access, area):
 
 
 @rule("access.replace.ioas_id")
-def test_moving_to_no_ioas(expected, buffer, access, area, no_ioas):
+def test_moving_to_nothing(expected, buffer, access, area):
     with expected:
-        access.replace(no_ioas)
+        access.replace(UNKNOWN)
+    access.unpin(access.pin(area, PAGE, buffer))
+
+
+@rule("access.replace.ioas_id.other_type")
+def test_moving_to_a_hwpt(expected, buffer, access, area, auto_hwpt):
+    with expected:
+        access.replace(auto_hwpt)
     access.unpin(access.pin(area, PAGE, buffer))
 
 

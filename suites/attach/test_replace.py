@@ -32,7 +32,7 @@ def test_device_that_does_not_exist(expected, iommufd, hwpt, wrong):
         _replace(iommufd, wrong, hwpt.id)
 
 
-@rule("attach.replace.device")
+@rule("attach.replace.device.other_type")
 @pytest.mark.parametrize("kind", [*NO_DEVICE, "mock_device"])
 def test_device_that_is_something_else(expected, iommufd, hwpt, kind, request):
     wrong = request.getfixturevalue(kind)

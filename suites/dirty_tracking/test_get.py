@@ -60,7 +60,7 @@ def test_id_that_names_nothing(expected, tracked):
         tracked.read(hwpt_id=UNKNOWN)
 
 
-@rule("dirty_tracking.get.hwpt_id")
+@rule("dirty_tracking.get.hwpt_id.other_type")
 @pytest.mark.parametrize("kind", NO_HWPT)
 def test_id_of_something_else(expected, tracked, kind, request):
     wrong = request.getfixturevalue(kind)

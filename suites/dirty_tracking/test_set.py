@@ -54,7 +54,7 @@ def test_id_that_names_nothing(expected, dirty_hwpt):
         dirty_hwpt.set_dirty_tracking(hwpt_id=UNKNOWN)
 
 
-@rule("dirty_tracking.set.hwpt_id")
+@rule("dirty_tracking.set.hwpt_id.other_type")
 @pytest.mark.parametrize("kind", NO_HWPT)
 def test_id_of_something_else(expected, dirty_hwpt, kind, request):
     wrong = request.getfixturevalue(kind)

@@ -91,7 +91,7 @@ def test_unknown_device(expected, mock_device):
             mock_device.get_hw_info(dev_id=wrong)
 
 
-@rule("hw_info.dev_id")
+@rule("hw_info.dev_id.other_type")
 def test_id_of_something_else(expected, mock_device, request):
     for kind in NO_DEVICE:
         wrong = request.getfixturevalue(kind)
@@ -99,7 +99,7 @@ def test_id_of_something_else(expected, mock_device, request):
             mock_device.get_hw_info(dev_id=wrong)
 
 
-@rule("hw_info.dev_id")
+@rule("hw_info.dev_id.other_type")
 def test_id_of_the_mock_device_itself(expected, mock_device):
     with expected:
         mock_device.get_hw_info(dev_id=mock_device.selftest)

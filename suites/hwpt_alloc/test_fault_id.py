@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 NOTHING = {"zero": 0, "never_used": 9999, "all_ones": 0xFFFF_FFFF}
 # Fixtures by the kind of what is no fault queue; the suite `generic` has all.
-OBJECTS = {
-    "ioas": "ioas",
-    "parent_hwpt": "parent_hwpt",
-    "device": "mock_device",
-    "destroyed": "destroyed_queue",
-}
+OBJECTS = ["ioas", "parent_hwpt", "mock_device"]
 
 
 @pytest.fixture
@@ -72,10 +67,16 @@ def test_fault_id_names_nothing(expected, alloc_nested, number):
         alloc_nested(number)
 
 
+@rule("hwpt_alloc.fault_id.nested.names_nothing")
+def test_fault_id_of_a_destroyed_queue(expected, alloc_nested, destroyed_queue):
+    with expected:
+        alloc_nested(destroyed_queue)
+
+
 @rule("hwpt_alloc.fault_id.nested.other_type")
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_fault_id_of_another_type(expected, alloc_nested, kind, request):
-    wrong = request.getfixturevalue(OBJECTS[kind])
+    wrong = request.getfixturevalue(kind)
     with expected:
         alloc_nested(wrong)
 
@@ -99,10 +100,16 @@ def test_fault_id_names_nothing_with_an_ioas(expected, alloc_paging, number):
         alloc_paging(number)
 
 
+@rule("hwpt_alloc.fault_id.paging.names_nothing")
+def test_fault_id_of_a_destroyed_queue_with_an_ioas(expected, alloc_paging, destroyed_queue):
+    with expected:
+        alloc_paging(destroyed_queue)
+
+
 @rule("hwpt_alloc.fault_id.paging.other_type")
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_fault_id_of_another_type_with_an_ioas(expected, alloc_paging, kind, request):
-    wrong = request.getfixturevalue(OBJECTS[kind])
+    wrong = request.getfixturevalue(kind)
     with expected:
         alloc_paging(wrong)
 

@@ -95,7 +95,7 @@ def resolve(uapi: Uapi, request: pytest.FixtureRequest) -> Callable[[Any], Any]:
     def number(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        found = getattr(uapi, value) if uapi.has(value) else request.getfixturevalue(value)
+        found = getattr(uapi, value) if value.isupper() else request.getfixturevalue(value)
         return found.__index__()
 
     return number

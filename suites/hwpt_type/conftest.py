@@ -289,7 +289,8 @@ class Invalidator:
         uapi = self.context.uapi
         for name, values in self.declared.values(uapi).items():
             for content in FieldOf(self.declared, name, values).outside(uapi):
-                return content, values.errno
+                if not values.defect:
+                    return content, values.errno
         return absent("the declaration has no entry that is invalid")
 
 

@@ -105,9 +105,9 @@ def test_values_that_a_field_takes(expected, field, invalidate, uapi):
 @of_each("invalidate.field.FIELD.outside", "invalidation")
 def test_values_that_a_field_does_not_take(expected, field, invalidate, uapi):
     for content in field.outside(uapi):
-        with expected.as_declared(field.values.errno):
+        with expected.as_declared(field.values.errno, field.values.defect):
             invalidate(content)
-        assert count_of(expected) == 0
+        assert expected.defect or count_of(expected) == 0
 
 
 # ---- a vIOMMU's: the whole array is copied first, by the kernel's own helper ----
@@ -174,6 +174,6 @@ def test_values_that_a_field_takes_of_a_viommu(expected, field, invalidate_viomm
 @of_each("viommu_invalidate.field.FIELD.outside", "viommu_invalidation")
 def test_values_that_a_field_does_not_take_of_a_viommu(expected, field, invalidate_viommu, uapi):
     for content in field.outside(uapi):
-        with expected.as_declared(field.values.errno):
+        with expected.as_declared(field.values.errno, field.values.defect):
             invalidate_viommu(content)
-        assert count_of(expected) == 0
+        assert expected.defect or count_of(expected) == 0

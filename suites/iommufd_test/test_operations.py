@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd import rule
+from pytest_iommufd.iommufd.request import Request
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Buffer, Context, Hwpt, Ioas, MockDevice
@@ -418,13 +419,21 @@ def test_dmabuf_length(expected, iommufd, length):
 
 
 @rule("generic.test_cmd.dmabuf_returns_zero")
-def test_dmabuf_descriptor(expected, iommufd):
+def test_dmabuf_gets_a_descriptor(expected, iommufd):
     fd = iommufd.process.checked("dup", iommufd.fd)
     iommufd.process.checked("close", fd)
     with expected:
         iommufd.test("dmabuf_get", dmabuf_get={"length": PAGE})
     iommufd.test("dmabuf_revoke", dmabuf_revoke={"dmabuf_fd": fd, "revoked": 1})
     iommufd.process.checked("close", fd)
+
+
+@rule("generic.test_cmd.dmabuf_descriptor")
+def test_dmabuf_descriptor_is_returned(expected, iommufd, uapi):
+    op = uapi.IOMMU_TEST_OP_DMABUF_GET
+    call = iommufd.send(Request("IOMMU_TEST_CMD", {"op": op, "dmabuf_get": {"length": PAGE}}))
+    with expected:
+        iommufd.test("dmabuf_revoke", dmabuf_revoke={"dmabuf_fd": call.result.ret, "revoked": 1})
 
 
 @rule("generic.test_cmd.dmabuf_revoke_closed")

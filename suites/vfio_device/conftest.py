@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NO_ID = 0xDEAD
 # Of VT-d's extended capability register.
 _NEST, _SLADS, _SMPWC, _SC = 1 << 26, 1 << 45, 1 << 48, 1 << 7
-_SCALABLE, _SRS, _EAFS = 1 << 43, 1 << 31, 1 << 34
+_SCALABLE, _PASID, _SRS, _EAFS = 1 << 43, 1 << 40, 1 << 31, 1 << 34
 # Of its capability register.
 _FL5LP = 1 << 60
 # Of AMD's extended feature registers.
@@ -100,14 +100,23 @@ def has_snoop(iommu_driver: str, request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def has_pasid_tables(iommu_driver: str, request: pytest.FixtureRequest) -> bool:
-    """Whether HWPTs for PASIDs can be made: VT-d always, AMD if guest tables are the CPU's."""
+def has_pasids(iommu_driver: str, request: pytest.FixtureRequest) -> bool:
+    """Whether it supports PASIDs: VT-d by a register, AMD's if guest tables are the CPU's."""
+    if iommu_driver == "intel":
+        wanted = _PASID | _SCALABLE
+        return _ecap(request) & wanted == wanted
     if iommu_driver != "amd":
-        return iommu_driver == "intel"
+        return False
     efr = request.getfixturevalue("amd_registers")[0]
     flags = request.getfixturevalue("ledger").process.read_file("/proc/cpuinfo").split()
     five_levels = b"la57" in flags and efr & _GATS != 1 << 12
     return bool(efr & _GT and efr & _PPR and not five_levels)
+
+
+@pytest.fixture
+def has_pasid_tables(iommu_driver: str, request: pytest.FixtureRequest) -> bool:
+    """Whether HWPTs for PASIDs can be made, which VT-d's driver does for any IOMMU."""
+    return iommu_driver == "intel" or bool(request.getfixturevalue("has_pasids"))
 
 
 @pytest.fixture

@@ -81,6 +81,11 @@ MENDED = (
     Mutant("map_file_iova", "cmd->iova >= ULONG_MAX",
            "(cmd->flags & 1 && cmd->iova >= ULONG_MAX)", "ioas.map_file.largest.automatic",
            "iommufd_ioas_map_file", NEW, "ioas.c"),
+    Mutant("map_file_sealed", "if (!file) return -EBADF;",
+           "if (!file) return -EBADF; if (iommu_prot & IOMMU_WRITE) { "
+           "if (mapping_map_writable(file->f_mapping)) { fput(file); return -EPERM; } "
+           "mapping_unmap_writable(file->f_mapping); }", "ioas.map_file.sealed",
+           "iopt_map_file_pages", NEW, "io_pagetable.c"),
     Mutant("change_uncounted", "case IOPT_PAGES_ACCOUNT_NONE: return false;",
            "case IOPT_PAGES_ACCOUNT_NONE: return pages->source_mm != current->mm;",
            "ioas.change_process.uncounted ioas.change_process.uncounted.unmapped_later",

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A rule's test that uses a name which only other headers have is absent."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_iommufd.rules.marker import absent, rule_of
+from pytest_iommufd.uapi import Uapi, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Look at what fixtures use."""
+    with _absent(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Look at what the test uses."""
+    with _absent(item):
+        return (yield)
+
+
+@contextlib.contextmanager
+def _absent(item: pytest.Item) -> Iterator[None]:
+    __tracebackhide__ = True
+    try:
+        yield
+    except UnknownNameError as error:
+        # a name that no header has is the test's mistake
+        if rule_of(item) and any(uapi.has(error.missing) for uapi in Uapi.shipped()):
+            absent(f"the kernel's header does not define {error.missing}")
+        raise
