@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import struct
+from errno import EINVAL
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import rule
+from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd import IoctlError, VfioDevice
 from pytest_iommufd.machine import passthrough
 
@@ -161,7 +162,7 @@ def test_second_file(expected, vfio_device, other_iommufd):
 def test_unwritable_struct(expected, vfio_file, unwritable_bind):
     with expected:
         unwritable_bind()
-    with pytest.raises(IoctlError):
+    with raises_errno(EINVAL):
         vfio_file.detach_iommufd_pt()
 
 
