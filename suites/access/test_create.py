@@ -84,8 +84,11 @@ def test_access_holds_its_ioas(expected, ioas, pin):
 
 @rule("access.create.object")
 def test_access_is_an_object_that_is_held(expected, iommufd, ioas):
-    ioas.create_access()
+    access = ioas.create_access()
     with expected:
+        iommufd.destroy(ioas.id + 1)
+    access.close()
+    with raises_errno(ENOENT):
         iommufd.destroy(ioas.id + 1)
 
 

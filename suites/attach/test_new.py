@@ -10,6 +10,7 @@ import pytest
 
 from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.iommufd.checks import check_map
+from pytest_iommufd.uapi.spare import spare_flags
 
 from .conftest import OUTSIDE
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ANY_HWPT = ["auto_hwpt", "hwpt", "parent_hwpt", "nested_hwpt", "dirty_hwpt"]
 AREAS = ["ioas_outside_aperture", "ioas_unaligned", "ioas_allowed_outside"]
+DEV_FLAGS = "iommu_test_cmd.mock_domain_flags.dev_flags"
 NO_DIRTY = 1
 OWN_HWPT = pytest.mark.no_fail_nth(
     "where a HWPT cannot be shared for want of memory the device gets one of its own"
@@ -80,10 +82,11 @@ def test_ioas_of_another_context(expected, other_iommufd, destroyed_ioas, iommuf
 
 
 @rule("attach.new.flags")
-@pytest.mark.parametrize("flags", [6, 8, 0x10, 1 << 31, 0xFFFF_FFFF], ids=hex)
-def test_unknown_flag(expected, iommufd, ioas, flags):
-    with expected:
-        iommufd.mock_device(ioas, flags)
+def test_unknown_flag(expected, iommufd, ioas, uapi):
+    spare = spare_flags(uapi, DEV_FLAGS)
+    for flags in [*spare, spare[0] | NO_DIRTY, sum(spare)]:
+        with expected:
+            iommufd.mock_device(ioas, flags)
     ioas.destroy()
 
 
@@ -102,9 +105,10 @@ def test_flag_for_pasids(expected, iommufd, ioas, flags):
 
 
 @rule("attach.new.flags.before_pt")
-def test_flag_is_told_before_the_id(expected, iommufd):
+def test_flag_is_told_before_the_id(expected, iommufd, uapi):
+    flag = spare_flags(uapi, DEV_FLAGS)[0]
     with expected:
-        iommufd.mock_device(9999, 8)
+        iommufd.mock_device(9999, flag)
 
 
 @rule("attach.new.reserved")

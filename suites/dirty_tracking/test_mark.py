@@ -12,8 +12,9 @@ from pytest_iommufd import rule
 from .conftest import MOCK_PAGE, MOST, PAGE
 
 if TYPE_CHECKING:
-    from pytest_iommufd.iommufd import Hwpt
+    from pytest_iommufd.iommufd import Buffer, Hwpt
 
+    from .conftest import Tracked
 
 UNKNOWN = 9999
 NO_HWPT = ["other_ioas", "mock_device", "nested_hwpt", "fault_queue"]
@@ -86,16 +87,21 @@ def test_count(tracked, pages):
     assert tracked.mark(*pages, half=1) == len(pages)
 
 
+def _map_what_is_marked(tracked: Tracked, buffer: Buffer) -> None:
+    tracked.ioas.map(buffer, iova=tracked.iova + buffer.size)
+
+
 @rule("dirty_tracking.mark.unmapped")
-def test_unmapped_pages(tracked):
+def test_unmapped_pages(tracked, buffer):
     tracked.length *= 2
     assert tracked.mark(15, 16, 20) == 2
+    _map_what_is_marked(tracked, buffer)
+    assert tracked.read() == {15}
 
 
 @rule("dirty_tracking.mark.unmapped_counted")
-def test_unmapped_pages_are_counted(tracked):
-    mapped = tracked.length
+def test_unmapped_pages_are_counted(tracked, buffer):
     tracked.length *= 2
     assert tracked.mark(15, 16, 20) == 6
-    tracked.length = mapped  # a range with a hole is rejected
+    _map_what_is_marked(tracked, buffer)
     assert tracked.read() == {15}

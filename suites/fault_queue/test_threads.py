@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from errno import EINVAL
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,8 +82,9 @@ def test_threads_answer_the_same_fault(iommufd, attached, fault, fault_file):
     programs = [Program() for _ in range(THREADS)]
     calls = [program.syscall("write", fault_file.fd, at, 8) for program in programs]
     results = iommufd.process.run_parallel(programs)
-    taken = [own[call.index].ret for own, call in zip(results, calls, strict=True)]
-    assert sorted(taken) == [-1] * (THREADS - 1) + [8]
+    made = [own[call.index] for own, call in zip(results, calls, strict=True)]
+    given = sorted((one.ret, one.errno) for one in made)
+    assert given == [(-1, EINVAL)] * (THREADS - 1) + [(8, 0)]
 
 
 @rule("fault_queue.threads.poll")

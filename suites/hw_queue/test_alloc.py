@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_iommufd import rule
+from pytest_iommufd.iommufd.checks import check_refs
 from pytest_iommufd.uapi.spare import spare_flags
 
 UNKNOWN = [0, 9999, 0x7FFF_FFFF, 0xFFFF_FFFF]
@@ -213,7 +214,10 @@ def test_queue_is_held_by_the_next(expected, viommu, queue, mapped, page_size):
 
 
 @rule("hw_queue.lifetime.context")
-def test_context_may_be_closed_with_queues(iommufd, viommu, queue, mapped, buffer):
+def test_context_may_be_closed_with_queues(
+    iommufd, other_iommufd, viommu, queue, mapped, buffer, page_size
+):
     assert viommu.hw_queue_alloc(mapped + 64, 128, 1).id != queue.id
+    check_refs(other_iommufd, buffer, page_size, 1)
     iommufd.close()
-    buffer.unmap()
+    check_refs(other_iommufd, buffer, page_size, 0)

@@ -214,7 +214,7 @@ def test_data_of_gigabytes(
 
 
 @rule("hwpt_alloc.data.nested.unreadable")
-@pytest.mark.parametrize("where", ["null", "unmapped", "kernel"])
+@pytest.mark.parametrize("where", ["null", "unmapped", "kernel", "last_address"])
 def test_data_cannot_be_read(
     expected, iommufd, mock_device, parent_hwpt, hwpt_type, unmapped, where
 ):

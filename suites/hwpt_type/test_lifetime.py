@@ -9,6 +9,8 @@ import pytest
 
 from pytest_iommufd import absent, raises_errno
 from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.iommufd import VfioDevice
+from pytest_iommufd.iommufd.checks import check_refs
 from pytest_iommufd.iommufd.eventfile import EventFile
 from pytest_iommufd.iommufd.request import Request
 
@@ -84,9 +86,16 @@ def test_destroyed_twice(expected, nested):
 
 
 @of_each("destroy.close")
-def test_closed_with_everything_there(iommufd, nested):
+def test_closed_with_everything_there(
+    iommufd, other_iommufd, device, ioas, nested, buffer, page_size
+):
     assert nested.id
+    ioas.map(buffer, page_size)
+    check_refs(other_iommufd, buffer, page_size, 1)
     iommufd.close()
+    if isinstance(device, VfioDevice):
+        device.close()
+    check_refs(other_iommufd, buffer, page_size, 0)
 
 
 @of_each("race.parent", "of_parent")

@@ -6,6 +6,8 @@ from __future__ import annotations
 from errno import EOPNOTSUPP
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_iommufd import raises_errno, rule
 
 from .conftest import UNKNOWN, entry
@@ -13,16 +15,7 @@ from .conftest import UNKNOWN, entry
 if TYPE_CHECKING:
     from pytest_iommufd.rules.expectation import Expectation
 
-OTHER_TYPES = [
-    "ioas",
-    "auto_hwpt",
-    "parent_hwpt",
-    "hwpt",
-    "mock_device",
-    "fault_queue",
-    "vdevice",
-    "veventq",
-]
+OTHER_TYPES = ["ioas", "auto_hwpt", "parent_hwpt", "hwpt", "mock_device", "fault_queue"]
 TOO_MANY = (1 << 19) + 1
 
 
@@ -145,13 +138,22 @@ def test_id_of_a_destroyed_hwpt(expected, invalidate, nested_hwpt):
 
 
 @rule("invalidate.id.other_type")
-def test_id_of_another_type(expected, invalidate, request):
+@pytest.mark.parametrize("entries", [0, 1])
+def test_id_of_another_type(expected, invalidate, request, entries):
     for kind in OTHER_TYPES:
-        for entries in [0, 1]:
-            wrong = request.getfixturevalue(kind)
-            with expected:
-                invalidate(wrong, *[entry(0)] * entries)
-            assert count_of(expected) == 0
+        wrong = request.getfixturevalue(kind)
+        with expected:
+            invalidate(wrong, *[entry(0)] * entries)
+        assert count_of(expected) == 0
+
+
+@rule("invalidate.id.other_type.nesting")
+@pytest.mark.parametrize("entries", [0, 1])
+def test_id_of_what_belongs_to_a_viommu(expected, invalidate, vdevice, veventq, entries):
+    for wrong in (vdevice, veventq):
+        with expected:
+            invalidate(wrong, *[entry(0)] * entries)
+        assert count_of(expected) == 0
 
 
 @rule("invalidate.output.only_the_count")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from errno import EADDRINUSE, EINVAL, ENOSPC
 
 import pytest
@@ -116,7 +117,7 @@ def test_array_cannot_be_read(expected, ioas, unmapped, number, readable):
 
 @rule("ioas.allow.in_order")
 def test_earlier_range_is_told_before_what_cannot_be_read(expected, ioas, unmapped):
-    ioas.context.process.write(unmapped - 16, bytes(16))
+    ioas.context.process.write(unmapped - 16, struct.pack("<QQ", 6, 5))
     with expected:
         ioas.allow_iovas(num_iovas=2, allowed_iovas=unmapped - 16)
 

@@ -133,11 +133,17 @@ def test_array_is_written_only_as_far_as_needed(iommufd, ioas, holes, buffer):
 def test_array_cannot_be_written(expected, iommufd, ioas, holes, unmapped, fits):
     assert holes
     with expected:
-        iommufd.ioctl(RANGES, ioas_id=ioas, num_iovas=3, allowed_iovas=unmapped - 16 * fits)
+        iommufd.ioctl(
+            RANGES,
+            ioas_id=ioas,
+            num_iovas=7,
+            allowed_iovas=unmapped - 16 * fits,
+            out_iova_alignment=9,
+        )
     assert expected.error
     assert expected.error.struct
-    assert expected.error.struct.num_iovas == 3
-    assert expected.error.struct.out_iova_alignment == 0
+    assert expected.error.struct.num_iovas == 7
+    assert expected.error.struct.out_iova_alignment == 9
 
 
 @rule("ioas.ranges.struct_unwritable")

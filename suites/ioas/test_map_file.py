@@ -147,8 +147,9 @@ def test_file_opened_as_a_path(expected, ioas, fd, process):
 
 @rule("ioas.map_file.lazy")
 @pytest.mark.parametrize("path", NO_MEMFD)
-def test_without_a_device_any_file_is_taken(ioas, process, path):
-    ioas.map_file(process.open(path, os.O_RDONLY), PAGE, start=1 << 40)
+@pytest.mark.parametrize("start", [1 << 40, LAST - 0xFFF], ids=hex)
+def test_without_a_device_any_file_is_taken(ioas, process, path, start):
+    ioas.map_file(process.open(path, os.O_RDONLY), PAGE, start=start)
 
 
 @rule("ioas.map_file.no_memfd")

@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import struct
+from errno import EOPNOTSUPP
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from pytest_iommufd.iommufd import IoctlError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_iommufd.iommufd import Context, Hwpt, MockDevice
+    from pytest_iommufd.iommufd import Context, Hwpt, MockDevice, Viommu
     from pytest_iommufd.iommufd.eventfile import EventFile
     from pytest_iommufd.iommufd.object import IommufdObject
 
 HEADER, EVENT = 8, 12
+OTHER_DRIVERS = (1, 2)  # types: IOMMU_VEVENTQ_TYPE_ARM_SMMUV3, _TEGRA241_CMDQV
 LOST = 1
 
 
@@ -38,6 +42,20 @@ def attached(mock_device: MockDevice, viommu_hwpt: Hwpt, vdevice: IommufdObject)
     assert vdevice.id
     mock_device.replace(viommu_hwpt)
     return mock_device
+
+
+@pytest.fixture
+def has_second_type(viommu: Viommu) -> bool:
+    """Whether a mock vIOMMU can have a queue of another driver's type, beside its own."""
+    try:
+        made = viommu.veventq_alloc(type=OTHER_DRIVERS[0])
+    except IoctlError as error:
+        if error.errno == EOPNOTSUPP:
+            return False
+        raise
+    made.close()
+    made.destroy()
+    return True
 
 
 @pytest.fixture

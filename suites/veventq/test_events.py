@@ -14,7 +14,7 @@ from pytest_iommufd.given import pack
 from pytest_iommufd.iommufd.eventfile import READABLE, EventFile
 from pytest_iommufd.iommufd.request import Request
 
-from .conftest import EVENT, HEADER, Event, lost
+from .conftest import EVENT, HEADER, OTHER_DRIVERS, Event, lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def test_event_without_a_queue(expected, iommufd, attached):
 
 @rule("veventq.trigger.no_queue.other_type")
 def test_event_with_a_queue_of_another_type(expected, iommufd, attached, viommu):
-    queue = viommu.veventq_alloc(type=1)
+    queue = viommu.veventq_alloc(type=OTHER_DRIVERS[0])
     with expected:
         trigger(iommufd, attached)
     assert EventFile(queue).poll() == 0
@@ -98,7 +98,7 @@ def test_events_are_counted(happen, events):
 
 @rule("veventq.event.type")
 def test_event_goes_to_the_queue_of_its_type(happen, event_file, viommu):
-    other = EventFile(viommu.veventq_alloc(type=1))
+    other = EventFile(viommu.veventq_alloc(type=OTHER_DRIVERS[0]))
     happen()
     assert (event_file.poll(), other.poll()) == (READABLE, 0)
 

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from errno import ENODEV
+
 import pytest
 
-from pytest_iommufd import rule
-from pytest_iommufd.iommufd import IoctlError
+from pytest_iommufd import raises_errno, rule
 from pytest_iommufd.uapi.spare import spare_flags
 
 NO_ID = 0xDEAD
@@ -84,7 +85,7 @@ def test_attach_without_page_requests(expected, vfio_device, faulting_hwpt):
 
 @rule("vfio_device.hwpt_alloc.fault_id.after_refusal")
 def test_attach_after_refusal(expected, vfio_device, faulting_hwpt, ioas, other_ioas):
-    with pytest.raises(IoctlError):
+    with raises_errno(ENODEV):
         vfio_device.attach_iommufd_pt(faulting_hwpt)
     faulting_hwpt.destroy()
     ioas.destroy()

@@ -19,9 +19,9 @@ def test_destroy(expected, iommufd, vfio_device, ioas):
 
 @rule("vfio_device.lifetime.other_context")
 def test_other_context(expected, vfio_device, other_iommufd):
-    ioas = other_iommufd.ioas_alloc()
-    while ioas.id < vfio_device.id:
-        ioas = other_iommufd.ioas_alloc()
+    *others, ioas = [other_iommufd.ioas_alloc() for _ in range(vfio_device.id + 1)]
+    assert others[-1].id == vfio_device.id
+    others[-1].destroy()
     with expected:
         other_iommufd.ioctl("IOMMU_GET_HW_INFO", dev_id=vfio_device)
     with expected:

@@ -85,11 +85,11 @@ def test_allowed_hole(expected, vfio_device, ioas):
 @rule("vfio_device.reserved.automatic")
 @pytest.mark.usefixtures("attached")
 def test_automatic_allocation(expected, ioas, buffer, page_size):
-    ioas.allow_iovas((MSI[0] - page_size, MSI[0] - 1), (MSI[1] + 1, MSI[1] + page_size))
-    first = ioas.map(buffer, page_size)
+    ioas.add_reserved(0, MSI[0] - page_size)
+    below = ioas.map(buffer, page_size)
     with expected:
-        second = ioas.map(buffer, page_size)
-    assert {first, second} == {MSI[0] - page_size, MSI[1] + 1}
+        above = ioas.map(buffer, page_size)
+    assert (below, above) == (MSI[0] - page_size, MSI[1] + 1)
 
 
 # ---- for how long ----
@@ -97,6 +97,7 @@ def test_automatic_allocation(expected, ioas, buffer, page_size):
 
 @rule("vfio_device.reserved.detached")
 def test_detached(expected, attached, ioas):
+    assert is_hole(ioas, MSI)
     with expected:
         attached.detach_iommufd_pt()
     assert is_free(ioas, MSI)
@@ -104,6 +105,7 @@ def test_detached(expected, attached, ioas):
 
 @rule("vfio_device.reserved.closed")
 def test_closed(attached, ioas):
+    assert is_hole(ioas, MSI)
     attached.close()
     assert is_free(ioas, MSI)
 

@@ -124,6 +124,8 @@ def test_mapping_of_another_length(expected, map_file, offered, page_size):
 @rule("viommu.mmap.length_rounded")
 def test_length_is_rounded_to_pages(map_file, offered, process):
     address = map_file(offered.offset, offered.length - 1)
+    process.write(address + offered.length - 4, b"last")
+    assert process.read(address + offered.length - 4, 4) == b"last"
     process.checked("munmap", address, offered.length)
 
 
