@@ -180,5 +180,5 @@ class Ladder:
     source: tuple[str, ...]
     errors: Mapping[str, str]
     needs: Mapping[str, list[str]] = field(default_factory=dict)
-    defects: Mapping[str, list[dict[str, str]]] = field(default_factory=dict)
-    differences: Mapping[str, list[dict[str, str]]] = field(default_factory=dict)
+    defects: Mapping[str, list[dict[str, str] | str]] = field(default_factory=dict)
+    differences: Mapping[str, list[dict[str, str] | str]] = field(default_factory=dict)

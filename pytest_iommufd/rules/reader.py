@@ -46,10 +46,10 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
             isinstance(value, dict) and all(_is_list_of(str, one) for one in value.values())
         ),
     ),
-    "Mapping[str, list[dict[str, str]]]": (
-        "a table of lists of tables",
+    "Mapping[str, list[dict[str, str] | str]]": (
+        "a table of lists of tables or names",
         lambda value: (
-            isinstance(value, dict) and all(_is_list_of(dict, one) for one in value.values())
+            isinstance(value, dict) and all(_is_list_of(dict | str, one) for one in value.values())
         ),
     ),
     "Mapping[str, str]": ("a text, or a table of texts", lambda value: isinstance(value, dict)),
