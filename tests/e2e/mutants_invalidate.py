@@ -21,7 +21,7 @@ MUTANTS = (
     Mutant("lookup", "rc = PTR_ERR(pt_obj);", "rc = -EINVAL;", "id.names_nothing id.destroyed",
            CALL, NEW),
     Mutant("other_type", "rc = -EINVAL; goto out_put_pt;", "rc = 0; goto out_put_pt;",
-           "id.other_type", CALL, NEW),
+           "id.other_type id.other_type.nesting", CALL, NEW),
     Mutant("count", "done_num = data_array.entry_num;", "",
            "nested.slots nested.stops_at_flags", CALL, OLD),
     Mutant("count_told", "cmd->entry_num = done_num;", "", "reserved nested.stops_at_slot", CALL,

@@ -30,7 +30,8 @@ MUTANTS = (
     DEVICE("group_users", "refcount_add(num_devices,", "refcount_add(1,", "group.replace", REPLACE),
     # what is reserved
     Mutant("reserve", "rc = iopt_reserve_iova(iopt, resv->start, resv->length - 1 + resv->start, "
-           "dev);", "rc = 0;", "reserved.msi reserved.map reserved.mapped reserved.allowed",
+           "dev);", "rc = 0;",
+           "reserved.msi reserved.map reserved.mapped reserved.allowed reserved.automatic",
            "iopt_table_enforce_dev_resv_regions", "7.3", "io_pagetable.c", INTEL),
     DEVICE("unreserve", "iopt_remove_reserved_iova(&hwpt_paging->ioas->iopt, idev->dev);", ";",
            "reserved.detached reserved.closed reserved.two", DETACH),
