@@ -14,6 +14,7 @@ from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.iommufd.uffd import FaultingPage
 from pytest_iommufd.machine import KernelSplat, MachineLost
 from pytest_iommufd.machine.splat import find_splats
+from pytest_iommufd.uapi.spare import spare_number
 
 # Known to other drivers, and to none; VTD_S1, ARM_SMMUV3, AMD_GUEST come first.
 OTHER_TYPES = [1, 2, 3, 0xBEEF, 0xDEAD_0000, 0xFFFF_FFFF]
@@ -364,10 +365,10 @@ def test_data_cannot_be_read_with_an_ioas(
 
 
 @rule("hwpt_alloc.data.paging.pagetable_type")
-@pytest.mark.parametrize("value", [2, 0xFFFF_FFFF], ids=hex)
-def test_unknown_page_table(expected, iommufd, mock_device, ioas, hwpt_type, value):
-    with expected:
-        iommufd.hwpt_alloc(mock_device, ioas, hwpt_type.valid(pagetable_type=value))
+def test_unknown_page_table(expected, iommufd, mock_device, ioas, hwpt_type, uapi):
+    for value in [spare_number(uapi, "iommu_hwpt_selftest.pagetable_type"), 0xFFFF_FFFF]:
+        with expected:
+            iommufd.hwpt_alloc(mock_device, ioas, hwpt_type.valid(pagetable_type=value))
 
 
 @rule("hwpt_alloc.data.paging.pagetable_type_cut")

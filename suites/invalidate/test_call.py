@@ -78,7 +78,7 @@ def test_entry_longer_than_a_page(expected, invalidate, target, good, page_size)
     for more in [1, 4096, 0xFFFF_EFFF]:
         with expected:
             invalidate(target, good, entry_len=page_size + more)
-        assert count_of(expected) == 0
+        assert expected.defect or count_of(expected) == 0
 
 
 @rule("invalidate.array.too_many")
