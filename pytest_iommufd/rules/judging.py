@@ -8,6 +8,7 @@ rule.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_iommufd.rules.model import Defect, Rule
 
 LAST_CALLS = 12
+_TIME = re.compile(r"^\[ *\d+\.\d+\] ")
 _PROPERTY = "iommufd_rule"
 
 
@@ -138,7 +140,9 @@ def _lines(error: BaseException | None, reason: str) -> list[str]:
     """Return what a failure says: its reason, and a sentence for each splat."""
     if not isinstance(error, Verdict):
         return [reason]
-    splats = [splat.sentence for splat in find_splats(error.console.splitlines())]
+    # a console has the time in front of each line, a log has not
+    lines = [_TIME.sub("", line) for line in error.console.splitlines()]
+    splats = [splat.sentence for splat in find_splats(lines)]
     if not isinstance(error, KernelSplat):
         return [error.what, *splats]
     # the splat hides what else the test failed with
