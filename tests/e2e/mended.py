@@ -119,5 +119,10 @@ MENDED_IN = {
     "vfio_device.nested.reserved vfio_device.dma.failed_replace",
 }
 """By kernel: rules that hold there as it is, with spaces between."""
+NOT_MENDED = {
+    "vfio_device.hwpt_alloc.pasid": "VT-d's driver must ask ecap_pasid() in two functions",
+    "vfio_device.nested.pasid": "the same",
+}
+"""Rules with a defect that nothing here mends, and what it would take."""
 SHOWN_IN = {"6.12": "", NESTING: INTEL}
 """Kernels, with their options, that show what their release was seen with."""

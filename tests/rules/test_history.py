@@ -340,6 +340,21 @@ def test_the_page_is_of_the_shipped_file(history: Callable[..., str]) -> None:
     assert PAGE.read_text("utf-8") == history("--format", "markdown")
 
 
+def test_what_kernels_do_otherwise_is_explained_by_the_catalogue() -> None:
+    """Nothing is violated on the kernels of the page, and each difference has a known reason."""
+    known = {
+        one.why
+        for catalogue in shipped()
+        for rule in catalogue.rules.values()
+        for one in (*rule.defects, *rule.differences)
+    }
+    for slug, rule in load().rules.items():
+        for kernel, given in rule.results.items():
+            assert given.mark not in {Mark.VIOLATED, Mark.CRASHED}, (slug, kernel)
+            if given.mark in {Mark.DEFECT, Mark.DIFFERS}:
+                assert given.why in known, (slug, kernel)
+
+
 def test_rules_show_it_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", "ioas.*"]) == 0
     shown = capsys.readouterr().out
