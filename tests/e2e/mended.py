@@ -116,13 +116,9 @@ MENDED_IN = {
     "dirty_tracking.get.entry.ends_behind dirty_tracking.get.unwritable "
     "dirty_tracking.get.unwritable.forgotten dirty_tracking.get.unwritable.no_clear "
     "dirty_tracking.get.unwritable.part vfio_device.nested.flags.unknown "
-    "vfio_device.nested.reserved vfio_device.dma.failed_replace",
+    "vfio_device.nested.reserved vfio_device.dma.failed_replace vfio_device.nested.pasid "
+    "vfio_device.hwpt_alloc.pasid",
 }
 """By kernel: rules that hold there as it is, with spaces between."""
-NOT_MENDED = {
-    "vfio_device.hwpt_alloc.pasid": "VT-d's driver must ask ecap_pasid() in two functions",
-    "vfio_device.nested.pasid": "the same",
-}
-"""Rules with a defect that nothing here mends, and what it would take."""
 SHOWN_IN = {"6.12": "", NESTING: INTEL}
 """Kernels, with their options, that show what their release was seen with."""
