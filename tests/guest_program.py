@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.protocol import Program
+from pytest_iommufd.kernel import resolve
 from pytest_iommufd.machine import ProcessDied
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ class Ran:
     @property
     def exit(self) -> int:
         return os.waitstatus_to_exitcode(self.status)
+
+
+def release_of(spec: str) -> tuple[int, ...]:
+    """The numbers of a kernel's release: Debian's releases have different ones under one X.Y."""
+    return tuple(map(int, re.findall(r"\d+", resolve(spec).release)))
 
 
 def compiled(source: Path, *flags: str) -> Path:

@@ -97,17 +97,8 @@ MENDED = (
            "iommufd_device_do_replace", NESTING, "device.c", INTEL),
 )
 """Edits after which the rules hold."""
-BROUGHT = (
-    Mutant("dirty_result", "ret = iova_bitmap_for_each(iter, &arg,",
-           "iova_bitmap_for_each(iter, &arg,",
-           "dirty_tracking.get.never_on dirty_tracking.get.off", "iommu_read_and_clear_dirty",
-           file="io_pagetable.c"),
-)
-"""Edits that bring defects which no kernel has any more that is at hand."""
 # fmt: on
 MENDED_IN = {
-    "6.12": "dirty_tracking.get.entry.ends_behind dirty_tracking.get.never_on "
-    "dirty_tracking.get.off",
     "6.12+hwpt-alloc-v2-review": "hwpt_alloc.data.nested.unknown_type "
     "hwpt_alloc.data.nested.unknown_type.no_warning hwpt_alloc.data.paging.unknown_type "
     "hwpt_alloc.conflict.unknown_type_and_pointer "

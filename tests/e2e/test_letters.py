@@ -8,16 +8,17 @@ import email.policy
 from typing import TYPE_CHECKING
 
 import pytest
-from guest_program import compiled
+from guest_program import compiled, release_of
 
 from pytest_iommufd.commands.main import main
+from pytest_iommufd.rules.catalogue import shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RULES = (
     "dirty_tracking.get.hole*",
-    "dirty_tracking.get.off",
+    "hwpt_alloc.data.nested.unknown_type",
     "hwpt_type.*.alloc.pt.destroyed",
     "vfio_compat.map.no_flags_warns",
 )
@@ -55,10 +56,13 @@ def test_each_defect_has_one_mail(printed: tuple[Path, str]) -> None:
 
 
 def test_what_a_mail_says(printed: tuple[Path, str]) -> None:
+    mended = release_of("6.12") >= (6, 12, 118)
+    if not mended:
+        pytest.skip("this machine's 6.12 has the defect, too")
+    says = next(one.rule(HOLE).says for one in shipped() if one.has(HOLE))
     text = (printed[0] / f"{HOLE}.txt").read_text()
     for said in (
         "This does not hold on Linux 7.3.",
-        "  A dirty bitmap of a range with a hole between or beyond its mappings\n",
         "expected EINVAL, got OK",
         "iommufd.h, iommu_hwpt_get_dirty_bitmap:\n  > ",
         "  > Walk the IOMMU pagetables for a given IOVA range to return a bitmap\n",
@@ -72,13 +76,14 @@ def test_what_a_mail_says(printed: tuple[Path, str]) -> None:
         f"--iommufd-kernel 7.3 --iommufd-rule {HOLE}\n",
     ):
         assert said in text
+    assert says in " ".join(text.split())
     assert "WARNING: " in (printed[0] / f"{WARNS}.txt").read_text()
 
 
 def test_program_of_a_mail_is_whole_and_beside_it(printed: tuple[Path, str]) -> None:
     folder, _ = printed
     for mail in folder.glob("*.txt"):
-        (source,) = folder.glob(f"{mail.stem}-7.3*.c")
+        source = min(folder.glob(f"{mail.stem}-*.c"))
         program = "// SPDX" + mail.read_text().partition("\n// SPDX")[2]
         assert program.rstrip() == source.read_text().rstrip()
         assert "Known defect: " in program
@@ -87,8 +92,7 @@ def test_program_of_a_mail_is_whole_and_beside_it(printed: tuple[Path, str]) -> 
 
 def test_what_has_no_mail_is_listed(printed: tuple[Path, str]) -> None:
     rest = printed[1].partition("no mail:\n")[2]
-    assert "dirty_tracking.get.off: holds on 6.12\n" in rest
-    assert "dirty_tracking.get.off: absent on 7.3: " in rest
+    assert "hwpt_alloc.data.nested.unknown_type: holds on 6.12\n" in rest
     assert "hwpt_type.vtd_s1.alloc.pt.destroyed: absent on 7.3: " in rest
     for slug in (HOLE, TYPE, WARNS, "dirty_tracking.get.hole.first"):
         assert f" {slug}:" not in rest

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from guest_program import compiled, run
+from guest_program import compiled, release_of, run
 from mutants_hwpt_alloc import MUTANTS
 
 from pytest_iommufd.kernel import resolve
@@ -131,6 +131,8 @@ def test_program_of_a_known_defect_tells_who_has_it(
         assert ran.exit == VIOLATED, f"{source.name}\n{ran.output}"
         ran = run(bench_of("6.12").machine, program)
         expected = EXIT[DEFECTS[source.name.partition("-")[0]]]
+        if "get.unmapped" in source.name and release_of("6.12") < (6, 12, 118):
+            expected = VIOLATED
         assert ran.exit == expected, f"{source.name}\n{ran.output}"
 
 
