@@ -133,32 +133,57 @@ def fetch(version: str, cache: Cache, progress: Progress, *, update: bool = Fals
             f"{name} is a Debian package, and this machine has no apt", mend="give a source tree"
         )
     tools.ensure(*tools.UNPACK, progress=progress)
-    if exact:
-        return _fetch_upstream(version, cache, progress)
     said: list[str] = []
     offered: set[str] = set()
+    if exact:
+        offers = _releases_on_offer(version, cache, progress, said, offered)
+        what = f"the mirrors of this machine have no source of Linux {version}"
+    else:
+        offers = _packages_on_offer(name, cache, progress, said, offered, update=update)
+        where = "in this machine's apt sources or in the suites of its mirrors"
+        what = f"no source package {name} {where}"
+    if tree := _first_had(offers, cache, progress):
+        return tree
+    raise _not_offered(what, ", ".join(sorted(offered, key=_number)), said)
+
+
+def _first_had(offers: Iterator[tuple[Path, Apt]], cache: Cache, progress: Progress) -> Path | None:
+    """Have the first tree on offer that can be downloaded; None where nothing is on offer."""
     failed: Problem | None = None
-    for apt in _configurations(cache, progress, said, update=update):
-        offered |= apt.versions(progress)
-        package = apt.candidate(name, progress)
-        if not package:
-            continue
-        tree = cache.sources / f"{name}_{package}"
+    for tree, apt in offers:
         with cache.lock(tree, progress):
-            if tree.is_dir():
-                return tree
             try:
-                _make(tree, apt, cache, progress)
+                if not tree.is_dir():
+                    _make(tree, apt, cache, progress)
             except NotDownloadedError as error:
-                # Old lists name files that their mirror no longer has: try fresher ones.
+                # Old lists name files that their mirror no longer has: try the next.
                 failed = error
             else:
                 return tree
     if failed:
         raise failed
-    known = ", ".join(sorted(offered, key=_number))
-    what = f"no source package {name} in this machine's apt sources or in the suites of its mirrors"
-    raise _not_offered(what, known, said)
+    return None
+
+
+def _packages_on_offer(
+    name: str, cache: Cache, progress: Progress, said: list[str], offered: set[str], *, update: bool
+) -> Iterator[tuple[Path, Apt]]:
+    """Trees of a package, and configurations that offer them; `offered` collects versions."""
+    for apt in _configurations(cache, progress, said, update=update):
+        offered.update(apt.versions(progress))
+        if package := apt.candidate(name, progress):
+            yield cache.sources / f"{name}_{package}", apt
+
+
+def _releases_on_offer(
+    version: str, cache: Cache, progress: Progress, said: list[str], offered: set[str]
+) -> Iterator[tuple[Path, Apt]]:
+    """Trees of a release, and configurations that offer them; `offered` collects releases."""
+    for name, apt in _with_exact_versions(version, cache, progress, said):
+        releases = apt.releases(name, progress)
+        offered.update(releases)
+        for package in releases.get(version, ()):
+            yield cache.sources / f"{'' if name == 'linux' else _EXACTLY}{name}_{package}", apt
 
 
 def _not_offered(what: str, known: str, said: list[str]) -> Problem:
@@ -174,39 +199,12 @@ def _configurations(
     cache: Cache, progress: Progress, said: list[str], *, update: bool
 ) -> Iterator[Apt]:
     """Configurations to ask, the cheapest first; `said` collects what apt says of failures."""
-    folder = cache.root / "apt"
-    with cache.writing():
-        (folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+    folder = _folder(cache)
     if not update:
         yield Apt(None, folder / "cache")
     yield from filter(None, (_private(name, cache, progress, said) for name in _CHEAPEST))
     if update:
         yield Apt(None, folder / "cache")
-
-
-def _fetch_upstream(version: str, cache: Cache, progress: Progress) -> Path:
-    said: list[str] = []
-    offered: set[str] = set()
-    failed: Problem | None = None
-    for name, apt in _with_exact_versions(version, cache, progress, said):
-        releases = apt.releases(name, progress)
-        offered |= releases.keys()
-        # A mirror may no longer have the archive of a release under one name of it.
-        for package in releases.get(version, ()):
-            tree = cache.sources / f"{'' if name == 'linux' else _EXACTLY}{name}_{package}"
-            try:
-                with cache.lock(tree, progress):
-                    if not tree.is_dir():
-                        _make(tree, apt, cache, progress)
-            except NotDownloadedError as error:
-                failed = error
-            else:
-                return tree
-    if failed:
-        raise failed
-    known = ", ".join(sorted(offered, key=_number))
-    what = f"the mirrors of this machine have no source of Linux {version}"
-    raise _not_offered(what, known, said)
 
 
 def _with_exact_versions(
@@ -220,6 +218,14 @@ def _with_exact_versions(
         yield debian, apt
 
 
+def _folder(cache: Cache) -> Path:
+    """Make the folder of apt's files, with what apt wants in it."""
+    folder = cache.root / "apt"
+    with cache.writing():
+        (folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _number(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
@@ -229,9 +235,7 @@ def _private(where: Where, cache: Cache, progress: Progress, said: list[str]) ->
     sources = private_sources(find_mirrors(), where)
     if not sources:
         return None
-    folder = cache.root / "apt"
-    with cache.writing():
-        (folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+    folder = _folder(cache)
     with cache.lock(folder, progress), cache.writing():
         private = _configured(folder / where, sources)
         what = "reading Debian's package lists (a private copy)"
