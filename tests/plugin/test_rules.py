@@ -258,6 +258,17 @@ def _defect(gives: str, *shows: str) -> str:
     return f'defects = [{{ gives = "{gives}", {patterns}why = "for a reason", mended = "7.4" }}]'
 
 
+def _known_rule(name: str, *known: str) -> str:
+    """Return the table of a rule with a defect."""
+    return f"""
+["area.{name}"]
+says = "It is known not to hold."
+source = ["main.c:f"]
+expect = "OK"
+{_defect(*known)}
+"""
+
+
 CATALOGUE = """
 title = "AREA"
 [dialects.mainline]
@@ -270,16 +281,7 @@ expect = "OK"
 says = "Nobody wrote a test of it."
 source = ["main.c:f"]
 expect = "OK"
-""" + "".join(
-    f"""
-["area.{name}"]
-says = "It is known not to hold."
-source = ["main.c:f"]
-expect = "OK"
-{_defect(*known)}
-"""
-    for name, known in (SHOWN | NOT_SHOWN).items()
-)
+""" + "".join(_known_rule(name, *known) for name, known in (SHOWN | NOT_SHOWN).items())
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
@@ -372,16 +374,7 @@ LISTED = {
 
 
 def test_a_defect_in_another_form_is_violated(run: Run, pytester: pytest.Pytester) -> None:
-    rules = (
-        f"""
-["area.{name}"]
-says = "It is known not to hold."
-source = ["main.c:f"]
-expect = "OK"
-{_defect(*known)}
-"""
-        for name, known in LISTED.items()
-    )
+    rules = (_known_rule(name, *known) for name, known in LISTED.items())
     pytester.makefile(".toml", rules='title = "AREA"' + "".join(rules))
     result = run(FORMS)
     result.assert_outcomes(xfailed=1, failed=6)
