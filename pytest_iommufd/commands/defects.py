@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from pytest_iommufd.commands.rules import defects, origin
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, FORMS
 from pytest_iommufd.rules.catalogue import shipped
+from pytest_iommufd.rules.marker import matches
 from pytest_iommufd.rules.rerun import command
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _defects(args: argparse.Namespace) -> int:
         (catalogue, rule)
         for catalogue in shipped()
         for rule in catalogue.rules.values()
-        if rule.defects and any(fnmatch.fnmatchcase(rule.slug, one) for one in args.patterns)
+        if rule.defects and matches(rule.slug, args.patterns)
     ]
     if not found:
         raise Problem(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_iommufd.commands import history
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.rules.catalogue import shipped
+from pytest_iommufd.rules.marker import matches
 from pytest_iommufd.rules.rerun import command
 from pytest_iommufd.uapi.errors import did_you_mean
 
@@ -78,11 +79,7 @@ def _rules(args: argparse.Namespace) -> int:
 def _listed(catalogues: Iterable[Catalogue], patterns: list[str]) -> Iterator[list[str]]:
     """Return the lines of each suite that has a matching rule."""
     for catalogue in catalogues:
-        rules = [
-            rule
-            for rule in catalogue.rules.values()
-            if any(fnmatch.fnmatchcase(rule.slug, pattern) for pattern in patterns)
-        ]
+        rules = [rule for rule in catalogue.rules.values() if matches(rule.slug, patterns)]
         if rules:
             width = max(len(rule.slug) for rule in rules)
             count = f"{len(rules)} rule{'s' if len(rules) > 1 else ''}"

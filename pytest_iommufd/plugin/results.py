@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import functools
 import time
 from dataclasses import asdict, replace
@@ -25,7 +24,7 @@ from pytest_iommufd.reports import terminal
 from pytest_iommufd.reports.data import KernelInfo, Run, gather
 from pytest_iommufd.rules.catalogue import Catalogue, beside
 from pytest_iommufd.rules.judging import results
-from pytest_iommufd.rules.marker import rule_of
+from pytest_iommufd.rules.marker import matches, rule_of
 from pytest_iommufd.rules.verdicts import NO_KERNEL, Verdicts
 
 if TYPE_CHECKING:
@@ -208,11 +207,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     patterns = config.option.iommufd_rule
     if not patterns:
         return
-    chosen = [
-        item
-        for item in items
-        if any(fnmatch.fnmatchcase(rule_of(item), pattern) for pattern in patterns)
-    ]
+    chosen = [item for item in items if matches(rule_of(item), patterns)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
     items[:] = chosen
 

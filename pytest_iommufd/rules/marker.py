@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -19,6 +20,11 @@ NOT_RUN = "not run: "
 SLUG = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 # Stands for one part of the names of many rules in a catalogue.
 ANY = "*"
+
+
+def matches(slug: str, patterns: Iterable[str]) -> bool:
+    """Tell whether a rule's name matches one of the patterns that a user gave."""
+    return any(fnmatch.fnmatchcase(slug, pattern) for pattern in patterns)
 
 
 def rule(slug: str) -> pytest.MarkDecorator:
