@@ -72,7 +72,7 @@ def _defects(args: argparse.Namespace) -> int:
         (catalogue, rule)
         for catalogue in shipped()
         for rule in catalogue.rules.values()
-        if rule.defects and matches(rule.slug, args.patterns)
+        if rule.defects and matches(rule.names, args.patterns)
     ]
     if not found:
         raise Problem(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.reports import changes, runs
-from pytest_iommufd.reports.history import dumps
+from pytest_iommufd.reports.history import dumps, names
 from pytest_iommufd.rules.marker import matches
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def page(patterns: Sequence[str] = (), files: Sequence[Path] = (), form: str = "
 
 
 def _matching(rules: Mapping[str, RuleHistory], patterns: Sequence[str]) -> dict[str, RuleHistory]:
-    found = {slug: rule for slug, rule in rules.items() if matches(slug, patterns)}
+    found = {slug: rule for slug, rule in rules.items() if matches(names(slug), patterns)}
     if not found:
         raise Problem(
             f"no rule {' or '.join(patterns)} is known to differ between these kernels",

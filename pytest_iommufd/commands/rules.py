@@ -57,7 +57,7 @@ def _rules(args: argparse.Namespace) -> int:
         print(history.page(args.names), end="")
         return 0
     catalogues = list(shipped())
-    known = [slug for catalogue in catalogues for slug in catalogue.rules]
+    known = [name for each in catalogues for rule in each.rules.values() for name in rule.names]
     made = [name for name in args.names if any(each.has(name) for each in catalogues)]
     for name in args.names:
         if name not in made and not fnmatch.filter(known, name):
@@ -72,14 +72,16 @@ def _rules(args: argparse.Namespace) -> int:
     for catalogue in catalogues:
         for name in dict.fromkeys(args.names):
             if catalogue.has(name):
-                print("\n".join(_explained(catalogue, catalogue.rule(name), name)))
+                rule = catalogue.rule(name)
+                today = rule.slug if name in rule.aliases else name
+                print("\n".join(_explained(catalogue, rule, today)))
     return 0
 
 
 def _listed(catalogues: Iterable[Catalogue], patterns: list[str]) -> Iterator[list[str]]:
     """Return the lines of each suite that has a matching rule."""
     for catalogue in catalogues:
-        rules = [rule for rule in catalogue.rules.values() if matches(rule.slug, patterns)]
+        rules = [rule for rule in catalogue.rules.values() if matches(rule.names, patterns)]
         if rules:
             width = max(len(rule.slug) for rule in rules)
             count = f"{len(rules)} rule{'s' if len(rules) > 1 else ''}"

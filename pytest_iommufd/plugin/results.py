@@ -22,7 +22,7 @@ from pytest_iommufd.reports import html as rules_html
 from pytest_iommufd.reports import json as rules_json
 from pytest_iommufd.reports import terminal
 from pytest_iommufd.reports.data import KernelInfo, Run, gather
-from pytest_iommufd.rules.catalogue import Catalogue, beside
+from pytest_iommufd.rules.catalogue import Catalogue, beside, rule_in
 from pytest_iommufd.rules.judging import results
 from pytest_iommufd.rules.marker import matches, rule_of
 from pytest_iommufd.rules.verdicts import NO_KERNEL, Verdicts
@@ -207,9 +207,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     patterns = config.option.iommufd_rule
     if not patterns:
         return
-    chosen = [item for item in items if matches(rule_of(item), patterns)]
+    chosen = [item for item in items if matches(_names(item), patterns)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
     items[:] = chosen
+
+
+def _names(item: pytest.Item) -> tuple[str, ...]:
+    """Return all names of a test's rule, none of a test without one."""
+    slug = rule_of(item)
+    rule = rule_in(item.path.parent, slug) if slug else None
+    return (slug, *rule.aliases) if rule else (slug,)
 
 
 @pytest.hookimpl(tryfirst=True)

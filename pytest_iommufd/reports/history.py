@@ -107,9 +107,16 @@ def differ(results: Iterable[Given]) -> bool:
 
 @functools.cache
 def _rules() -> tuple[dict[str, Rule], list[Rule]]:
-    """Return the rules of the suites by name, and those that stand for many."""
-    rules = {slug: rule for catalogue in shipped() for slug, rule in catalogue.rules.items()}
-    return rules, [rule for slug, rule in rules.items() if ANY in slug]
+    """Return the rules of the suites by each of their names, and those that stand for many."""
+    rules = [rule for catalogue in shipped() for rule in catalogue.rules.values()]
+    named = {name: rule for rule in rules for name in rule.names}
+    return named, [rule for rule in rules if ANY in rule.slug]
+
+
+def names(slug: str) -> tuple[str, ...]:
+    """Return all names of a rule, today's first."""
+    found = _rules()[0].get(slug)
+    return found.names if found else (slug,)
 
 
 def sentence(slug: str) -> str:

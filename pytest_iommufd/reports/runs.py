@@ -18,6 +18,7 @@ from pytest_iommufd.reports.history import (
     Given,
     History,
     RuleHistory,
+    names,
     sentence,
     unpacked,
 )
@@ -118,11 +119,12 @@ def _columns(path: Path, data: Mapping[str, Any]) -> list[_Column]:
         kernels = [kernel for kernel in data["kernels"] if kernel["name"] != NO_KERNEL]
         if wrong := _unfinished(data, kernels) or "; it ".join(filter(None, map(_wrong, kernels))):
             raise _problem(f"{path} {wrong}", "a complete run, of kernels as they were released")
-        says = {rule["slug"]: rule["sentence"] for rule in data["rules"]}
+        rules = {names(rule["slug"])[0]: rule for rule in data["rules"]}
+        says = {slug: rule["sentence"] for slug, rule in rules.items()}
         return [
             _Column(
                 *(path, kernel["release"], kernel["source"], says),
-                {rule["slug"]: _given(rule["results"][kernel["name"]]) for rule in data["rules"]},
+                {slug: _given(rule["results"][kernel["name"]]) for slug, rule in rules.items()},
             )
             for kernel in kernels
         ]

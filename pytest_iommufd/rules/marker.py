@@ -22,9 +22,10 @@ SLUG = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 ANY = "*"
 
 
-def matches(slug: str, patterns: Iterable[str]) -> bool:
-    """Tell whether a rule's name matches one of the patterns that a user gave."""
-    return any(fnmatch.fnmatchcase(slug, pattern) for pattern in patterns)
+def matches(names: Iterable[str], patterns: Iterable[str]) -> bool:
+    """Tell whether one of a rule's names matches one of the patterns that a user gave."""
+    patterns = list(patterns)
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def rule(slug: str) -> pytest.MarkDecorator:

@@ -126,7 +126,8 @@ class Defect:
 class Rule:
     """What a kernel must do; `expect` has the result of every dialect.
 
-    It rests on promises, or is mere behaviour: what the code does, and nobody has promised.
+    It rests on promises, or is mere behaviour: what the code does, and nobody has promised. Its
+    aliases are names that it had before, which go on working.
     """
 
     slug: str
@@ -138,9 +139,17 @@ class Rule:
     needs: tuple[str, ...] = ()
     defects: tuple[Defect, ...] = ()
     differences: tuple[Defect, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called, and what it was called before."""
+        return self.slug, *self.aliases
 
     def stands_for(self, slug: str) -> bool:
         """Tell whether a name is this rule's, which may have `*` for some parts."""
+        if slug in self.aliases:
+            return True
         parts, given = self.slug.split("."), slug.split(".")
         return len(parts) == len(given) and all(
             part in (ANY, other) for part, other in zip(parts, given, strict=True)

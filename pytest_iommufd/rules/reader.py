@@ -95,6 +95,7 @@ class Reader:
         self.rules = {
             slug: self._rule(slug, values) for slug, values in self._tables("", content).items()
         }
+        self._check_aliases()
         self.ladders = {
             name: self._ladder(name, values) for name, values in tables["ladders"].items()
         }
@@ -160,6 +161,14 @@ class Reader:
         for need in rule.needs:
             self._among("capability", need, self.capabilities, slug)
         return rule
+
+    def _check_aliases(self) -> None:
+        owners = dict.fromkeys(self.rules, "a rule's name")
+        for rule in self.rules.values():
+            for alias in rule.aliases:
+                if alias in owners:
+                    self._fail(f"[{rule.slug}]: alias {alias!r} is {owners[alias]} already")
+                owners[alias] = f"an alias of {rule.slug}"
 
     def _check_origin(self, rule: Rule) -> None:
         slug = rule.slug

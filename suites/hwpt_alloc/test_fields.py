@@ -38,7 +38,7 @@ def test_reserved_of_the_first_version(expected, iommufd, mock_device, ioas):
         iommufd.hwpt_alloc(mock_device, ioas, size=24, __reserved=1)
 
 
-@rule("hwpt_alloc.ignored.reserved2")
+@rule("hwpt_alloc.reserved2")
 @pytest.mark.parametrize("value", [1, 0xFFFF_FFFF], ids=["0x1", "0xffffffff"])
 def test_reserved2_is_not_looked_at(expected, iommufd, mock_device, ioas, after_data_uptr, value):
     fields, tail = after_data_uptr(reserved2=value)

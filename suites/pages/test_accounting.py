@@ -215,7 +215,7 @@ def test_copy_beyond_the_limit(expected, space, buffer, process, iommufd):
     space.copy(source, iova, 4 * PAGE)
 
 
-@rule("pages.limit.raised")
+@rule("pages.limit.lowered")
 def test_limit_of_the_moment_counts(space, buffer, process):
     limit_memlock(process, 2)
     space.map(buffer, PAGE)

@@ -28,7 +28,7 @@ MENDED = (
            "hwpt_alloc.viommu.destroyed hwpt_alloc.viommu.tombstone "
            "hwpt_alloc.order.viommu.pt_id", spec=NEW),
     Mutant("reserved2", "if (cmd->__reserved)", "if (cmd->__reserved || cmd->__reserved2)",
-           "hwpt_alloc.ignored.reserved2 generic.divergence.hwpt_alloc_reserved2"),
+           "hwpt_alloc.reserved2 generic.divergence.hwpt_alloc_reserved2"),
     Mutant("set_reserved", "if (cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)",
            "if (cmd->__reserved || cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)",
            "dirty_tracking.set.reserved generic.divergence.set_dirty_tracking_reserved",

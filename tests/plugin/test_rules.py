@@ -592,6 +592,14 @@ def test_what_nobody_has_promised_differs_and_fails_nothing(
     assert [known[f"area.{name}"] for name in DIFFERENT] == ["since 6.15", "before 6.15", ""]
 
 
+def test_a_rule_is_chosen_by_a_former_name(run: Run, pytester: pytest.Pytester) -> None:
+    alias = '["area.holds"]\naliases = ["former.held"]'
+    pytester.makefile(".toml", rules=OTHERWISE.replace('["area.holds"]', alias))
+    result = run(BEHAVIOUR, "--rule=former.*")
+    assert result.parseoutcomes() == {"passed": 1, "deselected": 8}
+    result.stdout.fnmatch_lines(["*: 1 holds, 8 not run"])
+
+
 def test_strictly_it_fails(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makefile(".toml", rules=OTHERWISE)
     chosen = (f"--rule=area.{name}" for name in (*DIFFERENT, "holds"))

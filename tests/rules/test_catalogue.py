@@ -142,6 +142,12 @@ def test_a_source_is_credited(load: Load) -> None:
     )
 
 
+def test_a_rule_is_found_by_its_former_names(load: Load) -> None:
+    catalogue = load(RIGHT + RULE + 'aliases = ["area.former"]\n')
+    assert catalogue.rule("area.former").slug == "area.one"
+    assert catalogue.slugs == ["area.one"]
+
+
 def test_a_rule_of_another_name_is_told(load: Load) -> None:
     with pytest.raises(RuleError, match=r"rules\.toml has no rule 'area\.two'"):
         load(RIGHT + RULE).rule("area.two")
@@ -210,6 +216,7 @@ def test_a_folder_need_not_have_one(tmp_path: Path) -> None:
             ("rung's error", 'third = "no memory"', 'fifth = "no memory"', "unknown rung: 'fifth'"),
             ("promise", 'needs = ["asked"]', 'promise = ["pitch"]', "'pitch'; did you mean patch?"),
             ("nowhere", 'needs = ["asked"]', 'promise = ["vfio.h"]', "promise = 'vfio.h'"),
+            ("alias", "needs = [", 'aliases = ["area.one"]\nneeds = [', "is a rule's name already"),
             ("shared", "capabilities.thing", "capabilities.viommu", "'viommu' is a shared one"),
         ]
     ],

@@ -40,6 +40,7 @@ defects = [{ gives = "crashed", why = "for a reason", shows = ["a panic"], diale
 says = "It holds, too."
 source = ["main.c:f"]
 behaviour = "the mock driver"
+aliases = ["area.further", "former.other"]
 expect = "OK"
 """
 ORIGIN = """\
@@ -97,11 +98,14 @@ LISTED = "AREA: 2 rules\n  area.one    It holds.\n  area.other  It holds, too.\n
 def test_all_rules_are_listed(rules: Callable[..., tuple[int, str, str]]) -> None:
     assert rules() == (0, LISTED, "")
     assert rules("area.o*") == (0, LISTED, "")
+    assert rules("former.*") == rules("*.other")
     assert rules("*.other") == (0, "AREA: 1 rule\n  area.other  It holds, too.\n", "")
 
 
 def test_a_rule_is_explained(rules: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     assert rules("area.one") == (0, EXPLAINED.format(folder=tmp_path), "")
+    assert rules("former.other") == rules("area.other")
+    assert rules("former.other")[1].startswith("area.other (AREA)")
 
 
 @pytest.mark.parametrize(

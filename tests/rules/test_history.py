@@ -179,6 +179,18 @@ def test_rules_that_are_asked_for_are_named(
     assert "area.gone" not in out
 
 
+def test_a_run_may_have_a_rule_by_its_former_name(
+    tmp_path: Path, history: Callable[..., str]
+) -> None:
+    today, former = "pages.limit.lowered", "pages.limit.raised"
+    old = written(tmp_path / "old.json", {OLD: {former: (HOLDS, "OK", "")}})
+    new = written(tmp_path / "new.json", {NEW: {today: (Mark.VIOLATED, "ENOMEM", "")}})
+    out = history(former, "--run", str(old), str(new))
+    assert today in out
+    assert former not in out
+    assert out == history("pages.limit.*", "--run", str(old), str(new))
+
+
 def test_the_page_has_a_table_with_a_column_for_each_kernel(
     history: Callable[..., str], runs: tuple[str, ...]
 ) -> None:
