@@ -16,6 +16,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.display import default
 from pytest_iommufd.iommufd.object import DEVICE
 from pytest_iommufd.kernel import ready, resolve
+from pytest_iommufd.kernel.asis import refusal
 from pytest_iommufd.machine import accel
 from pytest_iommufd.machine.iommu import NONE
 from pytest_iommufd.machine.local import LocalMachine
@@ -207,9 +208,11 @@ LAB = pytest.StashKey[Lab]()
 def _check_hello(kernel: Kernel, uapi: Uapi, hello: Hello) -> None:
     if hello.complaints:
         raise Problem(
-            f"kernel {kernel.name} refused what the agent prepared: {'; '.join(hello.complaints)}",
+            f"kernel {kernel.name} {'; '.join(map(refusal.sentence, hello.complaints))}",
             expected="modules of the same build as the image",
-            mend=f"pytest-iommufd kernel clean {kernel.spec} and run again",
+            mend=f"pytest-iommufd kernel clean {kernel.spec} and run again"
+            if kernel.build
+            else "give the image and the modules of one build",
         )
     uapi.check_layout(hello.layout)
 
@@ -259,9 +262,10 @@ def _advice(kernel: Kernel) -> str:
     if kernel.running:
         return f"modprobe iommufd, if this kernel has it with IOMMUFD_TEST; else {_IN_A_GUEST}"
     if kernel.build is None:
+        modules = "" if kernel.modules else "give its modules with --iommufd-modules FOLDER, or "
         return (
-            "an image is booted without modules: build it with CONFIG_IOMMUFD=y and "
-            "CONFIG_IOMMUFD_TEST=y; or give its source tree, which is built with them"
+            f"{modules}build it with CONFIG_IOMMUFD and CONFIG_IOMMUFD_TEST=y; "
+            "or give its source tree, which is built with them"
         )
     return (
         "it was built with these options, so its source must be at fault: see what it says as it "

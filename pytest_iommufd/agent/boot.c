@@ -159,6 +159,6 @@ int boot(FILE *text)
 	fd = find_port();
 	if (fd < 0)
 		fail("no virtio port named " PORT_NAME
-		     " (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE)");
+		     ": switch on CONFIG_VIRTIO_PCI and CONFIG_VIRTIO_CONSOLE");
 	return fd;
 }

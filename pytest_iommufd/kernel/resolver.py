@@ -13,6 +13,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
 from pytest_iommufd.host.display import default
 from pytest_iommufd.kernel import description
+from pytest_iommufd.kernel.asis import kernel as asis
 from pytest_iommufd.kernel.build import config, previous
 from pytest_iommufd.kernel.build import make as build
 from pytest_iommufd.kernel.build.folder import keep
@@ -40,8 +41,8 @@ def resolve(
     """Have the kernel that a spec names, building it when it is not in the cache.
 
     Args:
-        spec: `running`, an image, a tree, `TREE@REV`, or `X.Y`; `+SERIES` may follow the last
-            three.
+        spec: `running`, an image, a build folder, a tree, `TREE@REV`, or `X.Y`; `+SERIES` may
+            follow the last three.
         cache: the cache folder; None for $PYTEST_IOMMUFD_CACHE or the user's cache directory.
         progress: shows what goes on; None for what suits standard error.
         update: for `X.Y`, look for a package newer than the one that was built.
@@ -81,8 +82,8 @@ def ready(spec: str, cache: Path | None = None) -> Kernel | None:
 def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
     if spec.kind == "running":
         return Kernel(spec.text, spec.name, os.uname().release, "this machine")
-    if spec.kind == "image":
-        return Kernel(spec.text, spec.name, "", f"image {spec.path}", image=spec.path)
+    if spec.kind in {"image", "build"} and spec.path:
+        return asis.load(spec, spec.path, cache)
     if spec.kind == "built" and spec.path:
         return _built(spec, spec.path, cache)
     if update:

@@ -7,15 +7,20 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel.asis import image, place
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.series import patchseries
 from pytest_iommufd.kernel.source import revision
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 FORMS = (
-    "running (this machine's kernel), a kernel image, a source tree, "
+    "running (this machine's kernel), a kernel image, IMAGE:FOLDER (an image and its modules), "
+    "a build folder, a source tree, "
     "TREE@REV (a tag, branch or commit of a git checkout), "
     "X.Y (Debian source package linux-source-X.Y), X.Y.Z (that release of kernel.org), or the "
     "folder of a kernel built here before; +SERIES after a tree, TREE@REV or X.Y applies a patch "
@@ -30,8 +35,6 @@ _PATCHABLE = (
     "a source tree, TREE@REV or X.Y in front of the series: a patched kernel has to be built"
 )
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
-# The x86 boot protocol's signature and where it is (Documentation/arch/x86/boot.rst).
-_MAGIC, _MAGIC_AT = b"HdrS", 0x202
 
 
 @dataclass(frozen=True)
@@ -42,29 +45,32 @@ class Spec:
         text: what the user wrote.
         kind: what it names.
         name: its name in test ids.
-        path: absolute path of an image, a tree, a git checkout or a folder of the cache, else None.
+        path: absolute path of an image, a build folder, a tree, a git checkout or a folder of the
+            cache, else None.
         commit: hash of a commit of the checkout, else empty.
         version: `X.Y` or `X.Y.Z` of a source package, else empty.
         series: patch series to apply, in order.
         base: the spec of what they are applied to; None without series.
+        modules: absolute path of the folder of an image's modules; None when none was named.
     """
 
     text: str
-    kind: Literal["running", "image", "tree", "commit", "package", "built"]
+    kind: Literal["running", "image", "build", "tree", "commit", "package", "built"]
     name: str
     path: Path | None = None
     commit: str = ""
     version: str = ""
     series: tuple[patchseries.Series, ...] = ()
     base: Spec | None = None
+    modules: Path | None = None
 
 
 def parse(text: str) -> Spec:
     """Tell what a spec names.
 
     Args:
-        text: `running`, a path to an image or to a tree, `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES`
-            may follow.
+        text: `running`, a path to an image, to a build folder or to a tree, `IMAGE:FOLDER`,
+            `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES` may follow.
 
     Returns:
         The spec. Paths in it are absolute and exist.
@@ -85,7 +91,7 @@ def parse(text: str) -> Spec:
 def _patched(base: Spec, text: str, series: str | None) -> Spec:
     if series is None:
         return base
-    if base.kind in {"image", "built"}:
+    if base.kind in {"image", "build", "built"}:
         what = "an image" if base.kind == "image" else "a kernel that is built"
         raise Problem(f"patch series cannot be applied to {what}: {text}", expected=_PATCHABLE)
     found = tuple(patchseries.find(one, base.path) for one in patchseries.split(series))
@@ -99,19 +105,53 @@ def _patched(base: Spec, text: str, series: str | None) -> Spec:
 
 
 def _path(text: str) -> Spec:
-    # "+" and "@" may be part of a file name: the longest prefix that exists is the path.
-    ends = [len(text), *(at for at in range(len(text) - 1, 0, -1) if text[at] in "+@")]
+    # "+", "@" and ":" may be part of a file name: the longest prefix that exists is the path.
+    ends = [len(text), *(at for at in range(len(text) - 1, 0, -1) if text[at] in "+@:")]
     for end in ends:
         path = Path(text[:end]).expanduser()
         if text[:end] and path.exists():
             path = path.resolve()
             if text[end:].startswith("@"):
                 return _commit(path, text, end + 1)
+            if text[end:].startswith(":"):
+                return _with_modules(_at(path, text), text, text[end + 1 :])
             series = text[end + 1 :] if end < len(text) else None
             return _patched(_at(path, text[:end]), text, series)
     if "/" in text or text.startswith(("~", ".")):
         raise Problem(f"no such image or tree: {text}", expected=FORMS)
     raise Problem(f"not a kernel spec: {text!r}", expected=FORMS)
+
+
+def _with_modules(spec: Spec, text: str, folder: str) -> Spec:
+    if spec.kind != "image":
+        raise Problem(f"not a kernel image in front of a folder of modules: {text}", expected=FORMS)
+    modules = Path(folder).expanduser()
+    if not modules.is_dir():
+        raise Problem(f"no such folder of modules: {modules}")
+    return dataclasses.replace(spec, modules=modules.resolve())
+
+
+def join_modules(specs: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Give images the folders of their modules.
+
+    Args:
+        specs: kernels.
+        folders: of the modules of each image among them, in that order.
+
+    Returns:
+        The specs, those of images as IMAGE:FOLDER.
+
+    Raises:
+        Problem: a spec is none, or there are not as many images as folders.
+    """
+    images = [spec for spec in specs if parse(spec).kind == "image"]
+    if len(images) != len(folders):
+        raise Problem(
+            f"{len(folders)} folders of modules are given for {len(images)} kernel images",
+            expected="one folder for each image, in the order of the images",
+        )
+    rest = iter(folders)
+    return [f"{spec}:{next(rest)}" if spec in images else spec for spec in specs]
 
 
 def _commit(checkout: Path, text: str, begin: int) -> Spec:
@@ -127,25 +167,12 @@ def _at(path: Path, text: str) -> Spec:
         return Spec(text, "built", record.name, path=path)
     name = _NOT_IN_NAMES.sub("_", path.name) or "tree"
     if path.is_dir():
+        if place.is_build(path):
+            return Spec(text, "build", name, path=path)
         _check_tree(path)
         return Spec(text, "tree", name, path=path)
-    _check_image(path)
+    image.release(path)  # that it is one
     return Spec(text, "image", name, path=path)
-
-
-def _check_image(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            file.seek(_MAGIC_AT)
-            magic = file.read(len(_MAGIC))
-    except OSError as error:
-        raise Problem(f"cannot read kernel image {path}: {error.strerror}") from error
-    if magic != _MAGIC:
-        raise Problem(
-            f"not an x86 kernel image: {path}",
-            expected="a bzImage (a vmlinux does not boot this way)",
-            mend="give arch/x86/boot/bzImage of a build, or the source tree",
-        )
 
 
 def _check_tree(path: Path) -> None:

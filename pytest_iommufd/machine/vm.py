@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.agent.initramfs import Initramfs
+from pytest_iommufd.host import unpack
 from pytest_iommufd.host.child import Child
 from pytest_iommufd.machine.autopsy import CONSOLE_TAIL_LINES
 from pytest_iommufd.machine.iommu import IOMMUS, NONE, PCI_DEVICES
@@ -124,7 +125,9 @@ class VirtualMachine(Machine):
         archive.device("dev/console", 5, 1)
         archive.file("init", self._agent.read_bytes(), 0o755)
         for number, module in enumerate(self.modules):
-            archive.file(f"modules/{number:02}-{module.name}", module.read_bytes())
+            # unpacked here: not every kernel has CONFIG_MODULE_DECOMPRESS
+            name = module.name.partition(".ko")[0]
+            archive.file(f"modules/{number:02}-{name}.ko", unpack.content(module))
         return bytes(archive)
 
     def _connect(self, deadline: float) -> Stream:

@@ -13,18 +13,20 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.progress import Silent
 from pytest_iommufd.hwpt_types.registry import declared
 from pytest_iommufd.kernel.cache.store import default_root
-from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, parse
+from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, join_modules, parse
 from pytest_iommufd.lab import LAB, Lab, Settings
 from pytest_iommufd.machine import Verdict
 from pytest_iommufd.plugin.demand import SPEC, names_suites
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the lab."""
     option = config.option
+    _join_modules(option)
     given = {
         "acceleration": option.iommufd_accel,
         "memory": option.iommufd_memory,
@@ -74,6 +76,17 @@ def spread(metafunc: pytest.Metafunc) -> None:
         # an error shows again, and better, when the first test needs the machine
         with contextlib.suppress(Problem, Verdict):
             config.stash[LAB].bench(specs[0]).machine.start()
+
+
+def _join_modules(option: argparse.Namespace) -> None:
+    """Put the folders of modules into the kernels' specs, which is all that others look at."""
+    if not option.iommufd_modules:
+        return
+    try:
+        option.iommufd_kernel = join_modules(option.iommufd_kernel or [], option.iommufd_modules)
+    except Problem as problem:
+        raise pytest.UsageError(f"--iommufd-modules: {problem}") from None
+    option.iommufd_modules = []  # for workers, too, which get the options as they are now
 
 
 def _specs(config: pytest.Config) -> list[str]:

@@ -38,8 +38,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="SPEC",
         help="--kernel: the kernel under test, X.Y, a source tree or TREE@REV of a git checkout, "
-        "each with +SERIES of patches, an image, or 'running' (this machine's own: iommufd_test is "
-        "dangerous); may be repeated; default 6.12",
+        "each with +SERIES of patches, a build folder, an image, or 'running' (this machine's own: "
+        "iommufd_test is dangerous); may be repeated; default 6.12",
+    )
+    group.addoption(
+        "--iommufd-modules",
+        action="append",
+        metavar="FOLDER",
+        help="the modules of a kernel image, as installed or in any folder; once for each image",
     )
     group.addoption(
         "--iommufd-rule",
