@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +17,11 @@ from pytest_iommufd.host.display import default
 from pytest_iommufd.iommufd.object import DEVICE
 from pytest_iommufd.kernel import ready, resolve
 from pytest_iommufd.kernel.asis import refusal
-from pytest_iommufd.machine import accel
+from pytest_iommufd.kernel.spec import SSH
+from pytest_iommufd.machine import accel, ssh
 from pytest_iommufd.machine.iommu import NONE
 from pytest_iommufd.machine.local import LocalMachine
+from pytest_iommufd.machine.remote import Care, RemoteMachine
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS, VirtualMachine
 from pytest_iommufd.uapi import Uapi, errno_name
 
@@ -45,7 +47,8 @@ class Settings:
         boot_seconds: how long a guest may take to serve.
         call_seconds: how long a round trip may take.
         iommu: the name of an IOMMU that guests have, or "none".
-        pci_devices: devices of this machine, bound to vfio-pci, that tests of its kernel may take.
+        pci_devices: devices, bound to vfio-pci, that tests of a kernel that runs already may take.
+        care: what can be done about machines elsewhere.
     """
 
     cache: Path
@@ -55,6 +58,7 @@ class Settings:
     call_seconds: float = CALL_SECONDS
     iommu: str = NONE
     pci_devices: tuple[str, ...] = ()
+    care: Care = field(default_factory=Care)
 
 
 class Bench:
@@ -65,7 +69,7 @@ class Bench:
         settings: how to run it.
 
     Attributes:
-        kernel: the same.
+        kernel: the same; of a machine elsewhere with the release that runs there.
         header: the kernel's own header, if it has one.
         agent: the agent's program, compiled for this kernel's structs.
         acceleration: as text.
@@ -73,16 +77,31 @@ class Bench:
     """
 
     def __init__(self, kernel: Kernel, settings: Settings) -> None:
+        compiler = "gcc"
+        if kernel.host:
+            place = ssh.look(kernel.host)
+            compiler = build.compiler_for(place.machine)
+            kernel = replace(kernel, release=place.release)
         self.kernel = kernel
         self.header = Uapi.load(kernel.uapi) if kernel.uapi else None
         self._uapi = self.header
         compiled_for = self._uapi or Uapi.shipped()[0]
-        self.agent = build.compiled(compiled_for.layout_source(), settings.cache)
+        layout = compiled_for.layout_source()
+        self.agent = build.compiled(layout, settings.cache, compiler=compiler)
         self.machine = self._machine(settings)
         self.machine.on_hello(lambda hello: _check_hello(kernel, compiled_for, hello))
         self._absent: set[str] | None = None
 
     def _machine(self, settings: Settings) -> Machine:
+        if self.kernel.host:
+            return RemoteMachine(
+                self.kernel.host,
+                self.agent,
+                settings.care,
+                pci_devices=settings.pci_devices,
+                boot_seconds=settings.boot_seconds,
+                call_seconds=settings.call_seconds,
+            )
         if self.kernel.image is None:
             return LocalMachine(
                 self.agent, pci_devices=settings.pci_devices, call_seconds=settings.call_seconds
@@ -141,8 +160,12 @@ class Bench:
         return (
             f"{kernel.name}: release {release}, acceleration {self.machine.acceleration}, "
             f"{self._devices()}"
-            f"agent {build.build_id(self.agent)}, source {kernel.source}"
+            f"agent {build.build_id(self.agent)}, source {kernel.source}{self._danger()}"
         )
+
+    def _danger(self) -> str:
+        host = self.kernel.host
+        return f", whose own kernel is tested: iommufd_test can crash {host}" if host else ""
 
     def _devices(self) -> str:
         given = len(self.machine.pci_devices)
@@ -176,7 +199,7 @@ class Lab:
 
     def _need_tools(self, spec: str) -> None:
         """Have all that a kernel takes, at once: one stop for who must install it by hand."""
-        if spec == "running":
+        if spec == "running" or spec.startswith(SSH):
             return
         from pytest_iommufd.host import tools  # noqa: PLC0415 - costly, and mostly not needed
 
@@ -213,6 +236,12 @@ def _check_hello(kernel: Kernel, uapi: Uapi, hello: Hello) -> None:
             mend=f"pytest-iommufd kernel clean {kernel.spec} and run again"
             if kernel.build
             else "give the image and the modules of one build",
+        )
+    if kernel.host and hello.release != kernel.release:
+        raise Problem(
+            f"{kernel.host} was booted with another kernel: {hello.release}",
+            expected=f"{kernel.release}, which it ran when the tests began",
+            mend="make that its boot loader's default",
         )
     uapi.check_layout(hello.layout)
 
@@ -259,6 +288,11 @@ _IN_A_GUEST = "test in a virtual machine: --kernel 6.12, or --kernel SOURCE-TREE
 
 def _advice(kernel: Kernel) -> str:
     """What to do about a kernel that lacks iommufd or its mock devices."""
+    if kernel.host:
+        return (
+            f"modprobe iommufd on {kernel.host}, if its kernel has it with IOMMUFD_TEST; else "
+            f"boot one there that has"
+        )
     if kernel.running:
         return f"modprobe iommufd, if this kernel has it with IOMMUFD_TEST; else {_IN_A_GUEST}"
     if kernel.build is None:

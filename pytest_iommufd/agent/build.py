@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,10 @@ HEADERS = ("agent.h",)
 FLAGS = ("-std=gnu11", "-O2", "-pthread")
 # what -static needs to start without any file of the machine: the guest has none
 LINK = ("-static", "-s")
+
+_CROSS = "-linux-gnu-gcc"
+# The architectures whose ioctl numbers and byte order are those that the headers are read for here.
+_MACHINES = ("x86_64", "aarch64", "riscv64", "loongarch64")
 
 # what agent.h declares, beside the table in the layout's text
 _LAYOUT_TAIL = """
@@ -67,9 +72,34 @@ def compiled(
     return program
 
 
+def compiler_for(machine: str) -> str:
+    """Name the compiler of an architecture's programs.
+
+    Args:
+        machine: the architecture, as `uname -m` prints it.
+
+    Raises:
+        Problem: the agent cannot run on that architecture.
+    """
+    if machine not in _MACHINES:
+        raise Problem(
+            f"the agent cannot run on an architecture called {machine}",
+            expected=f"one of {', '.join(_MACHINES)}",
+        )
+    return "gcc" if machine == os.uname().machine else f"{machine}{_CROSS}"
+
+
 def build_id(program: Path) -> str:
     """Eight hexadecimal digits that tell one agent's program from another."""
     return program.name[:8]
+
+
+def _install(compiler: str) -> str:
+    """Return the command that installs a compiler with a static C library."""
+    if not compiler.endswith(_CROSS):
+        return "apt-get install -y gcc libc6-dev"
+    machine = compiler.removesuffix(_CROSS)
+    return f"apt-get install -y gcc-{machine.replace('_', '-')}-linux-gnu"
 
 
 def _source_text() -> str:
@@ -92,13 +122,13 @@ def _compile(scratch: Path, layout: str, command: list[str]) -> Path:
         raise Problem(
             f"no C compiler: {command[0]} is not on the PATH",
             expected="the agent is compiled on this machine",
-            mend="apt-get install -y gcc libc6-dev",
+            mend=_install(command[0]),
         ) from error
     if done.returncode:
         raise Problem(
             "the agent does not compile",
             expected="a C compiler with a static C library and threads (libc6-dev)",
-            mend="apt-get install -y gcc libc6-dev",
+            mend=_install(command[0]),
             detail="\n".join(done.stderr.decode(errors="replace").splitlines()[-20:]),
         )
     return out

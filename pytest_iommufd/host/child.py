@@ -59,6 +59,11 @@ class Child:
             return False
         return True
 
+    @property
+    def code(self) -> int:
+        """Its exit status, negative for a signal; 0 while it runs, too."""
+        return self._popen.poll() or 0
+
     def status(self) -> str:
         """Say how it ended, "" while it runs."""
         code = self._popen.poll()

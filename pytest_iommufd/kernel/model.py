@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that can be booted, or this machine's own.
+    """A kernel that can be booted, or one that a machine runs already.
 
     Attributes:
         spec: what the user wrote.
         name: its name in test ids; letters, digits and `._+-@` only.
         release: `uname -r` of it, empty for an image whose build is not known.
         source: where it came from, one line for people.
-        image: the bzImage; None for this machine's kernel.
+        image: the bzImage; None for a kernel that a machine runs already.
+        host: the machine that runs it, as ssh takes it; empty for this machine and for guests.
         modules: .ko files in the order to load them; empty when iommufd is built in.
         uapi: description of its uAPI made from its own headers (JSON); None when unknown.
         log: log of its build; None when it was not built here.
@@ -32,6 +33,7 @@ class Kernel:
     release: str
     source: str
     image: Path | None = None
+    host: str = ""
     modules: tuple[Path, ...] = ()
     uapi: Path | None = None
     log: Path | None = None
@@ -40,5 +42,5 @@ class Kernel:
 
     @property
     def running(self) -> bool:
-        """Whether this is the kernel of this machine, which no one boots."""
+        """Whether a machine runs it already, so that no guest is booted with it."""
         return self.image is None

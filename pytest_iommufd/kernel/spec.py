@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FORMS = (
-    "running (this machine's kernel), a kernel image, IMAGE:FOLDER (an image and its modules), "
-    "a build folder, a source tree, "
+    "running (this machine's kernel), ssh:[USER@]HOST (that machine's kernel), a kernel image, "
+    "IMAGE:FOLDER (an image and its modules), a build folder, a source tree, "
     "TREE@REV (a tag, branch or commit of a git checkout), "
     "X.Y (Debian source package linux-source-X.Y), X.Y.Z (that release of kernel.org), or the "
     "folder of a kernel built here before; +SERIES after a tree, TREE@REV or X.Y applies a patch "
@@ -30,11 +30,16 @@ FORMS = (
 DEFAULT_KERNEL = "6.12"
 """The spec when none is given."""
 
+SSH = "ssh:"
+"""What a spec of a machine elsewhere begins with."""
+
 _VERSION = re.compile(r"(?P<version>\d+\.\d+(?:\.\d+)?)(?:\+(?P<series>.*))?")
 _PATCHABLE = (
     "a source tree, TREE@REV or X.Y in front of the series: a patched kernel has to be built"
 )
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
+# ssh would take what begins with a dash for an option of its own.
+_HOST = re.compile(r"(?:[\w.][\w.-]*@)?[\w.:][\w.:%-]*")
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,19 @@ class Spec:
             cache, else None.
         commit: hash of a commit of the checkout, else empty.
         version: `X.Y` or `X.Y.Z` of a source package, else empty.
+        host: `[USER@]HOST` of a machine that ssh reaches, else empty.
         series: patch series to apply, in order.
         base: the spec of what they are applied to; None without series.
         modules: absolute path of the folder of an image's modules; None when none was named.
     """
 
     text: str
-    kind: Literal["running", "image", "build", "tree", "commit", "package", "built"]
+    kind: Literal["running", "ssh", "image", "build", "tree", "commit", "package", "built"]
     name: str
     path: Path | None = None
     commit: str = ""
     version: str = ""
+    host: str = ""
     series: tuple[patchseries.Series, ...] = ()
     base: Spec | None = None
     modules: Path | None = None
@@ -69,8 +76,8 @@ def parse(text: str) -> Spec:
     """Tell what a spec names.
 
     Args:
-        text: `running`, a path to an image, to a build folder or to a tree, `IMAGE:FOLDER`,
-            `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES` may follow.
+        text: `running`, `ssh:[USER@]HOST`, `IMAGE:FOLDER`, a path to an image, to a build folder or
+            to a tree, `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES` may follow the last four.
 
     Returns:
         The spec. Paths in it are absolute and exist.
@@ -82,10 +89,27 @@ def parse(text: str) -> Spec:
         return Spec(text, "running", "running")
     if text.startswith("running+"):
         raise Problem("patch series cannot be applied to the running kernel", expected=_PATCHABLE)
+    if text.startswith(SSH):
+        return _remote(text)
     if match := _VERSION.fullmatch(text):
         version = match["version"]
         return _patched(Spec(version, "package", version, version=version), text, match["series"])
     return _path(text)
+
+
+def _remote(text: str) -> Spec:
+    host = text.removeprefix(SSH)
+    if "+" in host:
+        raise Problem(
+            f"patch series cannot be applied to the kernel that a machine runs: {text}",
+            expected=_PATCHABLE,
+        )
+    if not _HOST.fullmatch(host):
+        raise Problem(
+            f"not a machine that ssh can reach: {text!r}",
+            expected="ssh:HOST or ssh:USER@HOST; a port and a key stand in ~/.ssh/config",
+        )
+    return Spec(text, "ssh", f"ssh-{_NOT_IN_NAMES.sub('_', host)}", host=host)
 
 
 def _patched(base: Spec, text: str, series: str | None) -> Spec:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where the agent runs: a QEMU virtual machine, or this machine's kernel."""
+"""Where the agent runs: a QEMU virtual machine, this machine, or one that ssh reaches."""
 
 from pytest_iommufd.machine.machine import Machine
 from pytest_iommufd.machine.process import Process, ProcessEnd
@@ -10,6 +10,7 @@ from pytest_iommufd.machine.verdict import (
     GuestExited,
     KernelPanicked,
     KernelSplat,
+    LinkCut,
     MachineLost,
     ProcessDied,
     StoodStill,
@@ -24,6 +25,7 @@ __all__ = [
     "GuestExited",
     "KernelPanicked",
     "KernelSplat",
+    "LinkCut",
     "Machine",
     "MachineLost",
     "Process",

@@ -43,6 +43,10 @@ class StoodStill(MachineLost):
     """The machine could not run for so long that nothing is known of the kernel."""
 
 
+class LinkCut(StoodStill):
+    """The link to a machine elsewhere ended, and the machine did not: likewise."""
+
+
 class KernelPanicked(MachineLost):
     """The kernel panicked."""
 

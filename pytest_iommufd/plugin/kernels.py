@@ -13,14 +13,17 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.progress import Silent
 from pytest_iommufd.hwpt_types.registry import declared
 from pytest_iommufd.kernel.cache.store import default_root
-from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, join_modules, parse
+from pytest_iommufd.kernel.spec import DEFAULT_KERNEL, SSH, join_modules, parse
 from pytest_iommufd.lab import LAB, Lab, Settings
 from pytest_iommufd.machine import Verdict
+from pytest_iommufd.machine.remote import Care
 from pytest_iommufd.plugin.demand import SPEC, names_suites
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+_CARE = "--iommufd-reboot-deadline, --iommufd-power-cycle and --iommufd-console"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,9 +38,22 @@ def pytest_configure(config: pytest.Config) -> None:
         "iommu": option.iommufd_iommu,
         "pci_devices": tuple(option.iommufd_vfio),
     }
+    care = {
+        "reboot_seconds": option.iommufd_reboot_deadline,
+        "power_cycle": option.iommufd_power_cycle,
+        "console": option.iommufd_console,
+    }
+    care = {name: value for name, value in care.items() if value}
+    elsewhere = any(spec.startswith(SSH) for spec in _specs(config))
+    if care and not elsewhere:
+        raise pytest.UsageError(f"{_CARE} are for machines elsewhere: --kernel ssh:HOST")
+    given["care"] = Care(**care)
     settings = Settings(default_root(), **{name: value for name, value in given.items() if value})
-    if settings.pci_devices and "running" not in _specs(config):
-        raise pytest.UsageError("--iommufd-vfio names devices of this machine: --kernel running")
+    if settings.pci_devices and not elsewhere and "running" not in _specs(config):
+        raise pytest.UsageError(
+            "--iommufd-vfio names devices of a machine whose own kernel is tested: "
+            "--kernel running, --kernel ssh:HOST"
+        )
     config.stash[LAB] = Lab(settings, Silent() if is_worker(config) else None)
     config.add_cleanup(config.stash[LAB].close)
 

@@ -38,8 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="SPEC",
         help="--kernel: the kernel under test, X.Y, a source tree or TREE@REV of a git checkout, "
-        "each with +SERIES of patches, a build folder, an image, or 'running' (this machine's own: "
-        "iommufd_test is dangerous); may be repeated; default 6.12",
+        "each with +SERIES of patches, a build folder, an image, 'running' (this machine's own: "
+        "iommufd_test is dangerous) or 'ssh:[USER@]HOST' (that machine's own); may be repeated; "
+        "default 6.12",
     )
     group.addoption(
         "--iommufd-modules",
@@ -87,8 +88,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="ADDRESS",
         default=[],
-        help="with --kernel running: a PCI device bound to vfio-pci that tests may take, such as "
-        "0000:01:00.0; may be repeated",
+        help="with --kernel running or ssh:HOST: a PCI device bound to vfio-pci that tests may "
+        "take, such as 0000:01:00.0; may be repeated",
     )
     group.addoption(
         "--iommufd-boot-deadline",
@@ -101,6 +102,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         metavar="SECONDS",
         help="how long a call may take (default 10)",
+    )
+    group.addoption(
+        "--iommufd-reboot-deadline",
+        type=float,
+        metavar="SECONDS",
+        help="with --kernel ssh:HOST: how long the machine may take until it answers again "
+        "(default 300)",
+    )
+    group.addoption(
+        "--iommufd-power-cycle",
+        metavar="COMMAND",
+        help="likewise: run by sh where the machine does not answer; it is named in $IOMMUFD_HOST",
+    )
+    group.addoption(
+        "--iommufd-console",
+        metavar="COMMAND",
+        help="likewise: run by sh, prints what the machine's console gets until it is killed",
     )
     group.addoption(
         "--iommufd-fail-nth",

@@ -31,6 +31,29 @@ def test_running() -> None:
     assert kernel.modules == ()
 
 
+def test_a_machine_elsewhere() -> None:
+    kernel = resolve("ssh:root@lab-1.example")
+    assert kernel.running
+    assert (kernel.host, kernel.name) == ("root@lab-1.example", "ssh-root_lab-1.example")
+    assert (kernel.image, kernel.release) == (None, "")
+    assert "root@lab-1.example" in kernel.source
+    assert resolve("ssh:fe80::1%eth0").host == "fe80::1%eth0"
+
+
+@pytest.mark.parametrize(
+    "text", ["ssh:", "ssh:@lab", "ssh:root@", "ssh:-oProxyCommand=x", "ssh:-l@lab", "ssh:a b"]
+)
+def test_no_machine(text: str) -> None:
+    with pytest.raises(Problem, match="not a machine that ssh can reach") as caught:
+        parse(text)
+    assert "ssh:USER@HOST" in caught.value.expected
+
+
+def test_the_kernel_that_a_machine_runs_takes_no_series() -> None:
+    with pytest.raises(Problem, match="series cannot be applied to the kernel that a machine"):
+        parse("ssh:lab+series")
+
+
 def test_image(image: Path) -> None:
     kernel = resolve(str(image))
     assert not kernel.running

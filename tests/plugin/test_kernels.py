@@ -323,7 +323,21 @@ def test_a_module_that_the_kernel_refuses_fails_the_boot(
 def test_devices_of_this_machine_are_for_its_own_kernel(run: Run) -> None:
     result = run(SUITE, "--iommufd-vfio=0000:01:00.0")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --iommufd-vfio names devices of *: --kernel running"])
+    result.stderr.fnmatch_lines(["ERROR: --iommufd-vfio names devices of *: --kernel running, *"])
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--iommufd-console=cat /dev/null",
+        "--iommufd-power-cycle=true",
+        "--iommufd-reboot-deadline=9",
+    ],
+)
+def test_what_is_done_about_machines_elsewhere_is_for_those(run: Run, option: str) -> None:
+    result = run(SUITE, option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --iommufd-reboot-deadline, * elsewhere: --kernel ssh:*"])
 
 
 def test_this_machine_s_own_kernel_is_a_bench_without_an_image(cache_root: Path) -> None:
