@@ -112,7 +112,7 @@ def _clean(args: argparse.Namespace) -> int:
     doomed: list[Path] = []
     if args.all:
         # One by one: the folder may hold other people's things, and locks must outlive clean.
-        names = ("kernels/*", "sources/*", "watched/*", "apt")
+        names = ("kernels/*", "sources/*", "unpacked/*", "watched/*", "apt")
         doomed = [path for name in names for path in cache.root.glob(name) if cache.made(path)]
         doomed += cache.root.glob("estimates.json")
         logs = list(cache.root.glob("logs/*"))

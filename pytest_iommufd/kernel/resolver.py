@@ -41,8 +41,8 @@ def resolve(
     """Have the kernel that a spec names, building it when it is not in the cache.
 
     Args:
-        spec: `running`, `ssh:[USER@]HOST`, an image, a build folder, a tree, `TREE@REV`, or `X.Y`;
-            `+SERIES` may follow the last three.
+        spec: `running`, `ssh:[USER@]HOST`, an image, a build folder, packages, a tree, `TREE@REV`,
+            or `X.Y`; `+SERIES` may follow the last three.
         cache: the cache folder; None for $PYTEST_IOMMUFD_CACHE or the user's cache directory.
         progress: shows what goes on; None for what suits standard error.
         update: for `X.Y`, look for a package newer than the one that was built.
@@ -84,7 +84,7 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
         release = "" if spec.host else os.uname().release
         source = f"the machine {spec.host}" if spec.host else "this machine"
         return Kernel(spec.text, spec.name, release, source, host=spec.host)
-    if spec.kind in {"image", "build"} and spec.path:
+    if spec.kind in {"image", "build", "packages"} and spec.path:
         return asis.load(spec, spec.path, cache)
     if spec.kind == "built" and spec.path:
         return _built(spec, spec.path, cache)

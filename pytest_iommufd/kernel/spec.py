@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel.asis import image, place
+from pytest_iommufd.kernel.asis import image, packages, place
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.series import patchseries
 from pytest_iommufd.kernel.source import revision
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 FORMS = (
     "running (this machine's kernel), ssh:[USER@]HOST (that machine's kernel), a kernel image, "
-    "IMAGE:FOLDER (an image and its modules), a build folder, a source tree, "
+    "IMAGE:FOLDER (an image and its modules), a build folder, "
+    "FILE.deb (several of one kernel with : between them), a source tree, "
     "TREE@REV (a tag, branch or commit of a git checkout), "
     "X.Y (Debian source package linux-source-X.Y), X.Y.Z (that release of kernel.org), or the "
     "folder of a kernel built here before; +SERIES after a tree, TREE@REV or X.Y applies a patch "
@@ -58,10 +59,13 @@ class Spec:
         series: patch series to apply, in order.
         base: the spec of what they are applied to; None without series.
         modules: absolute path of the folder of an image's modules; None when none was named.
+        packages: absolute paths of the packages of a kernel.
     """
 
     text: str
-    kind: Literal["running", "ssh", "image", "build", "tree", "commit", "package", "built"]
+    kind: Literal[
+        "running", "ssh", "image", "build", "packages", "tree", "commit", "package", "built"
+    ]
     name: str
     path: Path | None = None
     commit: str = ""
@@ -70,6 +74,7 @@ class Spec:
     series: tuple[patchseries.Series, ...] = ()
     base: Spec | None = None
     modules: Path | None = None
+    packages: tuple[Path, ...] = ()
 
 
 def parse(text: str) -> Spec:
@@ -115,7 +120,7 @@ def _remote(text: str) -> Spec:
 def _patched(base: Spec, text: str, series: str | None) -> Spec:
     if series is None:
         return base
-    if base.kind in {"image", "build", "built"}:
+    if base.kind in {"image", "build", "packages", "built"}:
         what = "an image" if base.kind == "image" else "a kernel that is built"
         raise Problem(f"patch series cannot be applied to {what}: {text}", expected=_PATCHABLE)
     found = tuple(patchseries.find(one, base.path) for one in patchseries.split(series))
@@ -147,12 +152,22 @@ def _path(text: str) -> Spec:
 
 
 def _with_modules(spec: Spec, text: str, folder: str) -> Spec:
+    if spec.kind == "packages":
+        return _with_packages(spec, folder.split(":"))
     if spec.kind != "image":
         raise Problem(f"not a kernel image in front of a folder of modules: {text}", expected=FORMS)
     modules = Path(folder).expanduser()
     if not modules.is_dir():
         raise Problem(f"no such folder of modules: {modules}")
     return dataclasses.replace(spec, modules=modules.resolve())
+
+
+def _with_packages(spec: Spec, files: Sequence[str]) -> Spec:
+    others = tuple(Path(file).expanduser() for file in files)
+    for path in others:
+        if path.suffix != packages.SUFFIX or not path.is_file():
+            raise Problem(f"no such package: {path}", expected="FILE.deb:FILE.deb")
+    return dataclasses.replace(spec, packages=(*spec.packages, *(p.resolve() for p in others)))
 
 
 def join_modules(specs: Sequence[str], folders: Sequence[str]) -> list[str]:
@@ -195,6 +210,9 @@ def _at(path: Path, text: str) -> Spec:
             return Spec(text, "build", name, path=path)
         _check_tree(path)
         return Spec(text, "tree", name, path=path)
+    if path.suffix == packages.SUFFIX:
+        name = _NOT_IN_NAMES.sub("_", path.name.removesuffix(path.suffix).partition("_")[0])
+        return Spec(text, "packages", name, path=path, packages=(path,))
     image.release(path)  # that it is one
     return Spec(text, "image", name, path=path)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
@@ -31,14 +32,24 @@ _TITLE = re.compile(r"^# Linux/(\w+) \S+ Kernel Configuration$", re.MULTILINE)
 _HERE = "x86"
 
 
-def read(path: Path) -> dict[str, str]:
+@dataclass(frozen=True)
+class Config:
+    """A kernel's configuration.
+
+    Attributes:
+        where: the file that it was read from, for people.
+        values: by name, without `CONFIG_`; options that are not set are left out.
+    """
+
+    where: str
+    values: dict[str, str]
+
+
+def read(path: Path) -> Config:
     """Read a .config.
 
     Args:
         path: the file.
-
-    Returns:
-        Values by name, without `CONFIG_`; options that are not set are left out.
 
     Raises:
         Problem: it cannot be read, or is another architecture's.
@@ -47,51 +58,71 @@ def read(path: Path) -> dict[str, str]:
         text = path.read_text("utf-8", errors="replace")
     except OSError as error:
         raise Problem(f"cannot read the configuration {path}: {error.strerror}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> Config:
+    """Understand the text of a .config.
+
+    Args:
+        text: all of it.
+        where: where it is from, for people.
+
+    Raises:
+        Problem: it is another architecture's.
+    """
     title = _TITLE.search(text)
     if title and title[1] != _HERE:
-        raise Problem(f"the kernel of {path} is for {title[1]}", expected=f"a kernel for {_HERE}")
-    return {match[1]: match[2] for line in text.splitlines() if (match := _LINE.fullmatch(line))}
+        raise Problem(f"the kernel of {where} is for {title[1]}", expected=f"a kernel for {_HERE}")
+    found = (_LINE.fullmatch(line) for line in text.splitlines())
+    return Config(where, {match[1]: match[2] for match in found if match})
 
 
-def check(name: str, configuration: Path | None, modules: Modules | None) -> None:
-    """See that a kernel has iommufd and what a guest needs, as far as that can be known.
+def check_iommufd(name: str, config: Config | None, modules: Modules | None) -> None:
+    """See that a kernel has iommufd, as far as that can be known.
 
     Args:
         name: the kernel's, for people.
-        configuration: its .config; None when there is none.
+        config: its configuration; None when it is not known.
         modules: its modules; None when none are known.
+
+    Raises:
+        Problem: it has none.
+    """
+    if _lacking(_IOMMUFD, config, modules):
+        raise Problem(
+            f"kernel {name} has no iommufd: {_where('IOMMUFD', config, modules)}, "
+            "so there is nothing to test"
+        )
+
+
+def check(name: str, config: Config | None, modules: Modules | None) -> None:
+    """See that a kernel has iommufd and what a guest needs; the arguments are `check_iommufd`'s.
 
     Raises:
         Problem: it lacks something.
     """
-    said = read(configuration) if configuration else None
-    if _lacking(_IOMMUFD, said, modules):
+    check_iommufd(name, config, modules)
+    if lacking := _lacking(_GUEST, config, modules):
         raise Problem(
-            f"kernel {name} has no iommufd: {_where(configuration, modules)}, "
-            "so there is nothing to test"
-        )
-    if lacking := _lacking(_GUEST, said, modules):
-        raise Problem(
-            f"kernel {name} cannot run as a guest: {_where(configuration, modules, lacking[0])}",
+            f"kernel {name} cannot run as a guest: {_where(lacking[0], config, modules)}",
             expected="a kernel that reaches the agent through virtio, from an initramfs",
             mend="switch on " + ", ".join(f"CONFIG_{option}=y" for option in lacking),
         )
-    if said is None:
-        return
     for option, module in {**_GUEST, **_IOMMUFD}.items():
-        if said.get(option) == "m" and not (modules and modules.has(module)):
+        is_module = config is not None and config.values.get(option) == "m"
+        if is_module and not (modules and modules.has(module)):
             raise Problem(
                 f"kernel {name} has {module} as a module (CONFIG_{option}=m), which is not "
                 + (f"in {modules.folder}" if modules else "given"),
-                mend="--iommufd-modules FOLDER, with the modules of this image",
+                mend="--iommufd-modules FOLDER, with the modules of this image; "
+                "of packages, all of the kernel: --kernel FILE.deb:FILE.deb",
             )
 
 
-def _lacking(
-    options: dict[str, str], said: dict[str, str] | None, modules: Modules | None
-) -> list[str]:
-    if said is not None:
-        return [option for option in options if option not in said]
+def _lacking(options: dict[str, str], config: Config | None, modules: Modules | None) -> list[str]:
+    if config:
+        return [option for option in options if option not in config.values]
     return [
         option
         for option, module in options.items()
@@ -99,8 +130,8 @@ def _lacking(
     ]
 
 
-def _where(configuration: Path | None, modules: Modules | None, option: str = "IOMMUFD") -> str:
-    if configuration:
-        return f"CONFIG_{option} is not set in {configuration}"
+def _where(option: str, config: Config | None, modules: Modules | None) -> str:
+    if config:
+        return f"CONFIG_{option} is not set in {config.where}"
     folder = modules.folder if modules else ""
     return f"{(_GUEST | _IOMMUFD)[option]} is neither built in nor in {folder}"

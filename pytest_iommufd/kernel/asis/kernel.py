@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.host.progress import Silent
 from pytest_iommufd.kernel import description
-from pytest_iommufd.kernel.asis import config, place
+from pytest_iommufd.kernel.asis import config, packages, place
 from pytest_iommufd.kernel.model import Kernel
 from pytest_iommufd.kernel.source.identity import digest
 
@@ -22,12 +22,12 @@ _HEADERS = ("include/uapi/linux/iommufd.h", "include/uapi/linux/vfio.h", _TEST_H
 
 
 def load(spec: Spec, path: Path, cache: Cache) -> Kernel:
-    """Have a kernel of an image or of a build folder.
+    """Have a kernel of an image, of packages or of a build folder.
 
     Args:
         spec: what the user wrote.
-        path: the image or the folder.
-        cache: keeps descriptions of headers.
+        path: the image, the first package or the folder.
+        cache: keeps descriptions of headers, and what was unpacked.
 
     Returns:
         The kernel; its uAPI is described if its headers are here.
@@ -35,6 +35,8 @@ def load(spec: Spec, path: Path, cache: Cache) -> Kernel:
     Raises:
         Problem: it cannot be tested, or is of no use.
     """
+    if spec.packages:
+        path = packages.unpack(spec.packages, spec.name, cache)
     found = place.of_build(path) if spec.kind == "build" else place.of_image(path, spec.modules)
     config.check(found.release or spec.name, found.config, found.modules)
     if found.modules:
@@ -61,7 +63,7 @@ def _uapi(name: str, found: place.Place, cache: Cache) -> Path | None:
         return None
     headers = [tree / header for header in _HEADERS if (tree / header).is_file()]
     # A headers package has no iommufd_test.h: of what the kernel has beyond it nothing is known.
-    tests = not found.config or "IOMMUFD_TEST" in config.read(found.config)
+    tests = not found.config or "IOMMUFD_TEST" in found.config.values
     if tests and tree / _TEST_H not in headers:
         return None
     key = digest(

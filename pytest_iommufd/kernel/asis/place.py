@@ -12,6 +12,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel.asis import config, image, modules
 
 if TYPE_CHECKING:
+    from pytest_iommufd.kernel.asis.config import Config
     from pytest_iommufd.kernel.asis.modules import Modules
 
 _IMAGE = Path("arch/x86/boot/bzImage")
@@ -27,14 +28,14 @@ class Place:
         image: the bzImage.
         release: `uname -r` of it; empty when the image does not say.
         modules: its modules; None when none are known.
-        config: its .config, or None.
+        config: its configuration; None when that is not known.
         build: what can build modules for it: its build folder, or that of a headers package.
     """
 
     image: Path
     release: str
     modules: Modules | None = None
-    config: Path | None = None
+    config: Config | None = None
     build: Path | None = None
 
     @property
@@ -61,8 +62,7 @@ def of_build(folder: Path) -> Place:
     Raises:
         Problem: it is not finished, or a build for another architecture.
     """
-    configuration = folder / ".config"
-    config.read(configuration)  # another architecture has its image elsewhere
+    configuration = config.read(folder / ".config")  # another architecture's has no such image
     path = folder / _IMAGE
     if not path.is_file():
         raise Problem(
@@ -105,7 +105,8 @@ def of_image(path: Path, folder: Path | None) -> Place:
         found.folder / "config",
         *(one / ".config" for one in builds),
     )
-    return Place(path, release, found, next(filter(Path.is_file, configs), None), build)
+    said = next(filter(Path.is_file, configs), None)
+    return Place(path, release, found, config.read(said) if said else None, build)
 
 
 def _installed(path: Path, release: str) -> Path | None:

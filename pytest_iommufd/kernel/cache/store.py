@@ -92,6 +92,11 @@ class Cache:
         """The folder of kernels that follow their trees."""
         return self.root / "watched"
 
+    @property
+    def unpacked(self) -> Path:
+        """The folder of unpacked kernels that others have built."""
+        return self.root / "unpacked"
+
     def log(self, entry: Path) -> Path:
         """The log of an entry's build.
 
@@ -159,7 +164,7 @@ class Cache:
         """Remove what killed runs left behind, except what a live run is working on."""
         from filelock import FileLock, Timeout  # noqa: PLC0415 - only builders need it
 
-        for folder in (self.kernels, self.sources, self.watched):
+        for folder in (self.kernels, self.sources, self.unpacked, self.watched):
             for partial in folder.glob(f"*{PARTIAL}"):
                 entry = partial.with_name(partial.name.removesuffix(PARTIAL))
                 with (
