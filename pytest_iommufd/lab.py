@@ -79,7 +79,7 @@ class Bench:
     def __init__(self, kernel: Kernel, settings: Settings) -> None:
         compiler = "gcc"
         if kernel.host:
-            place = ssh.look(kernel.host)
+            place = ssh.look(kernel.host, settings.boot_seconds)
             compiler = build.compiler_for(place.machine)
             kernel = replace(kernel, release=place.release)
         self.kernel = kernel

@@ -116,6 +116,8 @@ class RemoteMachine(PipedMachine):
             self._boot_id = opening.start(self._agent.read_bytes())
         except StreamEndedError:
             self._child.wait(_LAST_WORDS_SECONDS)
+            if self.boots and ssh.is_cut(self._child.code):
+                raise  # what has just been booted may go once more, and is waited for again
             raise ssh.problem(
                 self.host, self._child.code, [*opening.banner, *self._printed()]
             ) from None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _UNREACHABLE = 255
 
 _CONNECT_SECONDS = 10
+_LOOK_SECONDS = 20.0
 # Of a call's deadline, the part after which ssh asks a silent machine whether it is there; so a
 # machine that has gone is known to have gone before a call is taken for one that hangs.
 _ALIVE_PART = 0.25
@@ -114,7 +115,7 @@ def start_command(host: str, size: int, call_seconds: float) -> list[str]:
     return _command(host, _shell(_AS_ROOT, start), call_seconds)
 
 
-def look(host: str, seconds: float = _CONNECT_SECONDS) -> Place:
+def look(host: str, seconds: float = _LOOK_SECONDS) -> Place:
     """Log in to a machine, and see what it is.
 
     Args:
@@ -130,13 +131,11 @@ def look(host: str, seconds: float = _CONNECT_SECONDS) -> Place:
             env=clean_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=2 * seconds,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise problem(
-            host, _UNREACHABLE, [f"no answer within {2 * seconds:g} s: timed out"]
-        ) from None
+        raise problem(host, _UNREACHABLE, [f"timed out after {seconds:g} s"]) from None
     printed = done.stdout.decode(errors="replace").splitlines()
     for line in printed:
         words = _marked(line)

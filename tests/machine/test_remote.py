@@ -340,6 +340,21 @@ def test_a_machine_that_was_booted_again_is_waited_for(
     assert machine.process().pid
 
 
+def test_a_link_that_ends_once_more_is_tried_again(
+    stand_in: StandIn, remote: Callable[..., RemoteMachine]
+) -> None:
+    machine = remote()
+    machine.wait()
+    machine.stop()
+    ssh = stand_in.folder / "bin" / "ssh"
+    first = f'case "$*" in *stdio*) if rm {stand_in.folder}/once; then exit 255; fi;; esac'
+    (stand_in.folder / "once").touch()
+    ssh.write_text(ssh.read_text().replace("for command;", f"{first}\nfor command;"))
+    assert machine.process().pid
+    assert not (stand_in.folder / "once").exists()
+    assert machine.boots == 2
+
+
 def test_the_console_tells_a_panic(stand_in: StandIn, remote: Callable[..., RemoteMachine]) -> None:
     stand_in.boots(1)
     log = stand_in.folder / "console"
