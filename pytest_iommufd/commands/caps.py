@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.caps.ask import ask, ask_behind
@@ -15,11 +15,14 @@ from pytest_iommufd.kernel.cache.store import default_root
 from pytest_iommufd.kernel.spec import FORMS
 from pytest_iommufd.lab import Lab, Settings
 from pytest_iommufd.machine import Verdict
-from pytest_iommufd.machine.iommu import IOMMUS
+from pytest_iommufd.machine.iommu import IOMMUS, NONE
+from pytest_iommufd.machine.vm import BOOT_SECONDS
 from pytest_iommufd.reports import caps
 
 if TYPE_CHECKING:
     import argparse
+
+    from pytest_iommufd.caps.model import Column
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,43 +53,55 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--accel", choices=("auto", "kvm", "tcg"), default="auto", help="how guests run"
     )
+    parser.add_argument(
+        "--boot-deadline",
+        type=float,
+        default=BOOT_SECONDS,
+        metavar="SECONDS",
+        help=f"until a guest must serve (default: {BOOT_SECONDS:g})",
+    )
     parser.set_defaults(run=_caps)
 
 
 def _caps(args: argparse.Namespace) -> int:
     if args.iommu and "running" in args.specs:
         raise Problem("--iommu is for guests", expected="no kernel `running` beside it")
-    try:
-        print(_page(args), end="")
-    except Verdict as verdict:
-        print(f"pytest-iommufd: {verdict}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _page(args: argparse.Namespace) -> str:
-    iommus = list(dict.fromkeys(args.iommu))
+    specs = list(dict.fromkeys(args.specs))
+    columns = []
     with ExitStack() as stack:
-        labs = {}
-        for iommu in (None, *iommus):
-            given = {"iommu": iommu} if iommu else {}
-            labs[iommu] = Lab(Settings(default_root(), acceleration=args.accel, **given))
-            stack.callback(labs[iommu].close)
-        specs = list(dict.fromkeys(args.specs))
-        benches = [labs[None].bench(spec) for spec in specs]
+        labs = {
+            iommu: stack.enter_context(closing(Lab(_settings(args, iommu))))
+            for iommu in (NONE, *args.iommu)
+        }
+        benches = [labs[NONE].bench(spec) for spec in specs]
         headers = [bench.header for bench in benches if bench.header]
-        columns = []
-        for bench in benches:
-            column = ask(bench, headers)
-            bench.machine.stop()
-            for iommu in iommus:
-                with_iommu = labs[iommu].bench(bench.kernel.spec)
-                ask_behind(with_iommu, headers, column, iommu)
-                with_iommu.machine.stop()
-            columns.append(column)
+        for spec, bench in zip(specs, benches, strict=True):
+            try:
+                column = ask(bench, headers)
+                bench.machine.stop()
+                for iommu in dict.fromkeys(args.iommu):
+                    behind = labs[iommu].bench(spec)
+                    ask_behind(behind, headers, column, iommu)
+                    behind.machine.stop()
+            except Verdict as verdict:
+                print(f"pytest-iommufd: kernel {bench.kernel.name}: {verdict}", file=sys.stderr)
+            else:
+                columns.append(column)
+    if columns:
+        print(caps.render(caps.gather(_named_apart(columns)), args.format), end="")
+    return int(len(columns) < len(specs))
+
+
+def _settings(args: argparse.Namespace, iommu: str) -> Settings:
+    return Settings(
+        default_root(), acceleration=args.accel, boot_seconds=args.boot_deadline, iommu=iommu
+    )
+
+
+def _named_apart(columns: list[Column]) -> list[Column]:
+    """Call kernels whose names are the same, as those of two trees may be, by their specs."""
     names = [column.name for column in columns]
     for column in columns:
-        # kernels of several trees may have the same name
         if names.count(column.name) > 1:
             column.name = column.spec
-    return caps.render(caps.gather(columns), args.format)
+    return columns

@@ -17,12 +17,14 @@ from pytest_iommufd.caps import plain
 from pytest_iommufd.caps.ask import ask
 from pytest_iommufd.caps.asker import Asker
 from pytest_iommufd.caps.headers import Headers
-from pytest_iommufd.caps.model import COMMANDS, Key, State, rows
+from pytest_iommufd.caps.model import COMMANDS, Column, Key, State, rows
 from pytest_iommufd.caps.questions import QUESTIONS, answer
 from pytest_iommufd.caps.sizes import Sizes
+from pytest_iommufd.commands import caps
 from pytest_iommufd.commands.main import main
 from pytest_iommufd.iommufd import Context
 from pytest_iommufd.kernel import resolve
+from pytest_iommufd.machine.verdict import BootFailed
 from pytest_iommufd.uapi import Uapi
 
 if TYPE_CHECKING:
@@ -272,6 +274,34 @@ def test_nonsense_is_no_kernel(capfd: pytest.CaptureFixture[str]) -> None:
 def test_running_kernel_has_no_emulated_iommu(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["caps", "running", "--iommu", "intel"]) == 2
     assert "--iommu is for guests" in capfd.readouterr().err
+
+
+def test_kernel_that_does_not_boot_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def lost(bench: Bench, _: object) -> Column:
+        if bench.kernel.name == OLD:
+            raise BootFailed("the machine did not serve within 60 s", console="its last words")
+        return Column(NEW, NEW, "7.3.4", "somewhere", "tcg")
+
+    monkeypatch.setattr(caps, "ask", lost)
+    assert main(["caps", OLD, NEW, "--format", "json"]) == 1
+    shown = capfd.readouterr()
+    assert f"kernel {OLD}: the machine did not serve within 60 s\n" in shown.err
+    assert "its last words" in shown.err
+    assert [kernel["name"] for kernel in json.loads(shown.out)["kernels"]] == [NEW]
+
+
+def test_kernels_of_one_name_are_told_apart_by_their_specs(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        caps, "ask", lambda bench, _: Column(bench.kernel.spec, "tree", "7.3.4", "a tree", "tcg")
+    )
+    assert main(["caps", OLD, NEW, OLD]) == 0
+    shown = capfd.readouterr().out
+    assert shown.startswith(f"{OLD}: release 7.3.4, a tree, tcg\n{NEW}: release ")
+    assert shown.count("release") == 2
 
 
 def test_no_kernel_is_a_usage_error() -> None:
