@@ -109,7 +109,8 @@ def answer(question: Question, column: Column) -> Answer:
     ]
     why = [_words(key, given) for key, given in (*core, *driver)]
     if question.driver and not driver:
-        why.append(f"it was not asked with a device ({'; '.join(column.unasked.values())})")
+        unasked = "; ".join(column.unasked.values())
+        why.append(f"it was not asked with a device ({unasked}), which --iommu does")
     states = {given.state for _, given in core or driver}
     if not core and State.YES in states:
         states = {State.YES}

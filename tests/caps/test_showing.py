@@ -65,7 +65,7 @@ def test_what_was_not_asked_is_not_known() -> None:
 def test_words_without_a_device() -> None:
     column = _column("a", {Key(COMMANDS, "IOMMU_HWPT_INVALIDATE"): YES}, unasked={MOCK: NO_TEST})
     nesting, pasid = _asked("nesting", column), _asked("PASID", column)
-    unasked = f"it was not asked with a device ({NO_TEST})"
+    unasked = f"it was not asked with a device ({NO_TEST}), which --iommu does"
     assert (nesting.state, pasid.state) == (State.YES, State.UNKNOWN)
     assert nesting.why == f"it has IOMMU_HWPT_INVALIDATE; {unasked}"
     assert pasid.why == unasked
