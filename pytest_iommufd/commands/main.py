@@ -10,7 +10,17 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.commands import defects, doctor, history, kernel, parity, rules, shell, watch
+from pytest_iommufd.commands import (
+    caps,
+    defects,
+    doctor,
+    history,
+    kernel,
+    parity,
+    rules,
+    shell,
+    watch,
+)
 from pytest_iommufd.errors import Problem
 
 if TYPE_CHECKING:
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
 
 # Each adds its command; the parser of a command sets `run`.
 _COMMANDS = (
+    caps.add_parser,
     defects.add_parser,
     doctor.add_parser,
     history.add_parser,

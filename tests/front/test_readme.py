@@ -74,7 +74,7 @@ def test_tox_runs_everything() -> None:
 
 def test_options_are_those_of_the_help() -> None:
     pytest_help = _help("pytest")
-    commands = (("kernel", "build"), ("kernel", "clean"), ("defects",))
+    commands = (("kernel", "build"), ("kernel", "clean"), ("defects",), ("caps",))
     ours = "".join(_help("pytest_iommufd.commands.main", *words) for words in commands)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--pyargs"}
     assert [option for option in sorted(named) if option not in pytest_help + ours] == []
