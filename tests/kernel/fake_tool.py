@@ -14,6 +14,7 @@ if "--version" in args and name != "gcc":
     sys.exit(0)
 with Path(os.environ["FAKE_RECORD"]).open("a") as record:
     record.write(" ".join([name, *args]) + "\n")
+MARKS = (".config", "include/config", "arch/*/include/generated")
 mode = os.environ.get("FAKE_MODE", "")
 offers = dict(pair.split("=") for pair in os.environ.get("FAKE_OFFERS", "").split())
 
@@ -21,6 +22,8 @@ offers = dict(pair.split("=") for pair in os.environ.get("FAKE_OFFERS", "").spli
 def make() -> int:
     values = dict(arg.split("=", 1) for arg in args if "=" in arg)
     build = Path(values["O"])
+    tree = Path(args[args.index("-C") + 1]).resolve()
+    refuse(tree)
     if "allnoconfig" in args:
         config = Path(values["KCONFIG_ALLCONFIG"]).read_text()
         dropped = os.environ.get("FAKE_DROPPED", "-")
@@ -48,7 +51,7 @@ def make() -> int:
     if mode == "slow":
         time.sleep(1)
     print("  CC      init/main.o")
-    compile_all(Path(args[args.index("-C") + 1]), build)
+    compile_all(tree, build)
     files = {
         "arch/x86/boot/bzImage": b"\0" * 0x202 + b"HdrS",
         "include/config/kernel.release": b"6.12.1-fake\n",
@@ -61,6 +64,16 @@ def make() -> int:
         (build / path).parent.mkdir(parents=True, exist_ok=True)
         (build / path).write_bytes(content)
     return 0
+
+
+def refuse(tree: Path) -> None:
+    """As the kernel's own Makefile does."""
+    if len(str(tree).replace(":", " ").split()) > 1:
+        print("Makefile:188: *** source directory cannot contain spaces or colons.  Stop.")
+        sys.exit(2)
+    if any(next(tree.glob(mark), None) for mark in MARKS):
+        print("*** The source tree is not clean, please run 'make mrproper'")
+        sys.exit(2)
 
 
 def compile_all(tree: Path, build: Path) -> None:
