@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
 from pytest_iommufd.host.display import default
 from pytest_iommufd.kernel import description
-from pytest_iommufd.kernel.build import config, previous
+from pytest_iommufd.kernel.build import config, previous, toolchain
 from pytest_iommufd.kernel.build import make as build
 from pytest_iommufd.kernel.build.folder import keep
 from pytest_iommufd.kernel.cache import entries
@@ -40,6 +41,8 @@ _KEPT = 3
 _TRIES = 5
 # Among what goes into a kernel: that it is built from a copy of its tree.
 _COPY = "source"
+# Likewise: the words for make that the environment adds.
+_FLAGS = "make"
 
 
 def resolve(
@@ -99,13 +102,14 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
         return _built(spec, spec.path, cache)
     if update:
         return None
-    known = _inputs(spec)
+    # Without flags is not with any.
+    known = {_FLAGS: "", **_inputs(spec)}
     if spec.base:
         # A patched kernel goes with the unpatched one that is used now, not with an older one.
         plain = {name: value for name, value in known.items() if name != "series"}
         base = next(iter(entries.find(cache, spec.base.name, plain)), None)
         if base and (record := entries.read(base)):
-            known = _with_series(record.inputs, spec)
+            known |= _with_series(record.inputs, spec)
     for entry in entries.find(cache, spec.name, known):
         record = entries.read(entry)
         if record and record.describer == description.describer():
@@ -144,14 +148,19 @@ def made_with() -> dict[str, str]:
 
     Returns:
         Names and values.
+
+    Raises:
+        Problem: the compiler that the environment names does not run.
     """
     known = {
         "options": identity.digest(config.render(config.options())),
         "recipe": build.RECIPE,
     }
     # Without a compiler nothing can be built: what another one built here is good enough.
-    if compiler := tools.compiler():
+    if compiler := toolchain.compiler():
         known["compiler"] = compiler
+    if words := toolchain.words():
+        known[_FLAGS] = shlex.join(words)
     return known
 
 

@@ -3,6 +3,7 @@
 
 # ruff: noqa: T201 - tools print
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -51,7 +52,7 @@ def make() -> int:
     if mode == "slow":
         time.sleep(1)
     print("  CC      init/main.o")
-    compile_all(tree, build)
+    compile_all(tree, build, values.get("CC", ""))
     files = {
         "arch/x86/boot/bzImage": b"\0" * 0x202 + b"HdrS",
         "include/config/kernel.release": b"6.12.1-fake\n",
@@ -76,7 +77,7 @@ def refuse(tree: Path) -> None:
         sys.exit(2)
 
 
-def compile_all(tree: Path, build: Path) -> None:
+def compile_all(tree: Path, build: Path, compiler: str) -> None:
     """As kbuild does: what is older than its source, or was made with another command."""
     for source in sorted(tree.rglob("*.c")):
         made = build / source.relative_to(tree).with_suffix(".o")
@@ -85,6 +86,8 @@ def compile_all(tree: Path, build: Path) -> None:
         old = not made.exists() or made.stat().st_mtime_ns < source.stat().st_mtime_ns
         if old or command.read_text() != text:
             print(f"  CC      {made.relative_to(build)}")
+            if compiler:
+                subprocess.run([compiler, "-c", source], check=True)
             made.parent.mkdir(parents=True, exist_ok=True)
             made.write_bytes(source.read_bytes())
             command.write_text(text)
