@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +16,21 @@ from pytest_iommufd.host import tools
 from pytest_iommufd.host.display import default
 from pytest_iommufd.kernel import description
 from pytest_iommufd.kernel.asis import kernel as asis
-from pytest_iommufd.kernel.build import config, previous
+from pytest_iommufd.kernel.build import config, previous, toolchain
 from pytest_iommufd.kernel.build import make as build
 from pytest_iommufd.kernel.build.folder import keep
 from pytest_iommufd.kernel.cache import entries
-from pytest_iommufd.kernel.cache.store import Cache
+from pytest_iommufd.kernel.cache.store import Cache, Estimates
 from pytest_iommufd.kernel.model import Kernel
-from pytest_iommufd.kernel.series import derive, patchseries
-from pytest_iommufd.kernel.source import export, identity, packages, revision
+from pytest_iommufd.kernel.series import derive, patching, patchseries
+from pytest_iommufd.kernel.source import (
+    export,
+    identity,
+    listing,
+    packages,
+    revision,
+    snapshot,
+)
 from pytest_iommufd.kernel.spec import Spec, check_make_path, parse
 
 if TYPE_CHECKING:
@@ -29,6 +38,12 @@ if TYPE_CHECKING:
 
 # Builds of one tree or package that are kept: a run that has begun may still boot an earlier one.
 _KEPT = 3
+# How often a tree is copied in which files are saved meanwhile.
+_TRIES = 5
+# Among what goes into a kernel: that it is built from a copy of its tree.
+_COPY = "source"
+# Likewise: the words for make that the environment adds.
+_FLAGS = "make"
 
 
 def resolve(
@@ -90,13 +105,14 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
         return _built(spec, spec.path, cache)
     if update:
         return None
-    known = _inputs(spec)
+    # Without flags is not with any.
+    known = {_FLAGS: "", **_inputs(spec)}
     if spec.base:
         # A patched kernel goes with the unpatched one that is used now, not with an older one.
         plain = {name: value for name, value in known.items() if name != "series"}
         base = next(iter(entries.find(cache, spec.base.name, plain)), None)
         if base and (record := entries.read(base)):
-            known = _with_series(record.inputs, spec)
+            known |= _with_series(record.inputs, spec)
     for entry in entries.find(cache, spec.name, known):
         record = entries.read(entry)
         if record and record.describer == description.describer():
@@ -120,6 +136,8 @@ def _inputs(spec: Spec) -> dict[str, str]:
     if spec.kind == "tree" and spec.path:
         known["tree"] = str(spec.path)
         known["content"] = _content(spec.path)
+        if not listing.is_clean(spec.path):
+            known[_COPY] = "copy"
     elif spec.kind == "commit":
         known["repository"] = str(spec.path)
         known["commit"] = spec.commit
@@ -133,14 +151,19 @@ def made_with() -> dict[str, str]:
 
     Returns:
         Names and values.
+
+    Raises:
+        Problem: the compiler that the environment names does not run.
     """
     known = {
         "options": identity.digest(config.render(config.options())),
         "recipe": build.RECIPE,
     }
     # Without a compiler nothing can be built: what another one built here is good enough.
-    if compiler := tools.compiler():
+    if compiler := toolchain.compiler():
         known["compiler"] = compiler
+    if words := toolchain.words():
+        known[_FLAGS] = shlex.join(words)
     return known
 
 
@@ -164,6 +187,19 @@ def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kern
         cache.sweep()
     if spec.base:
         tools.ensure(*tools.PATCH, progress=progress)
+    elif spec.kind == "tree" and spec.path and not listing.is_clean(spec.path):
+        tools.ensure("git", progress=progress)
+    for _ in range(_TRIES):
+        with contextlib.suppress(snapshot.ChangedError):
+            return _made(spec, cache, progress, update=update)
+    raise Problem(
+        f"files of {spec.path} were saved each of the {_TRIES} times that it was copied",
+        expected="a tree in which nothing is written for a minute",
+        mend="end what writes there, and run again",
+    )
+
+
+def _made(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kernel:
     plan = _plan(spec, cache, progress, update=update)
     entry = entries.path_of(cache, spec.name, plan.inputs)
     with cache.lock(entry, progress):
@@ -205,6 +241,10 @@ def _plan(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> _Pla
     inputs = _inputs(spec)
     if spec.kind == "tree" and spec.path:
         before = previous.find(cache, spec.name, inputs, but="content")
+        if before is None and _COPY in inputs:
+            # perhaps the tree was built here before anything was built in it
+            plain = {name: value for name, value in inputs.items() if name != _COPY}
+            before = previous.find(cache, spec.name, plain, but="content")
         return _Plan(spec, spec.path, identity.describe(spec.path), inputs, before=before)
     if spec.kind == "commit" and spec.path:
         tree, before = _exported(spec.path, inputs, cache, progress)
@@ -224,12 +264,14 @@ def _base(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> deri
             f"the source of kernel {spec.name} is gone: {kernel.tree}",
             mend=f"pytest-iommufd kernel clean {spec.text} and run again",
         )
-    shared = spec.kind in {"package", "commit"}
+    shared = kernel.tree.is_relative_to(cache.root)
     return derive.Base(entry, spec.name, kernel.tree, record.source, record.inputs, shared)
 
 
 def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entries.Record:
-    cache.need(build.BUILD_SIZE + (plan.base.copy_size if plan.base else 0))
+    copied = _COPY in plan.inputs and not plan.base
+    copy_size = plan.base.copy_size if plan.base else copied * patching.TREE_SIZE
+    cache.need(build.BUILD_SIZE + copy_size)
     with cache.making(entry) as partial:
         folder = partial / "build"
         tree = kept = plan.tree
@@ -238,10 +280,15 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
             after = "patches"
             tree = derive.derive(plan.base, plan.spec.series, partial, cache, progress)
             kept = entry / derive.SOURCE
-        elif plan.before and previous.take(plan.before, tree, folder, cache, progress):
+        elif copied:
+            tree, kept = partial / derive.SOURCE, entry / derive.SOURCE
+            _copy(plan, tree, cache, progress)
+        before = None if plan.base else plan.before
+        if before and previous.take(before, tree, folder, cache, progress):
             after = "edits"
         built = build.build(tree, folder, cache, cache.log(entry), progress, after=after)
-        if plan.spec.kind == "tree" and _content(plan.tree) != plan.inputs["content"]:
+        in_place = plan.spec.kind == "tree" and _COPY not in plan.inputs
+        if in_place and _content(plan.tree) != plan.inputs["content"]:
             raise Problem(f"{plan.tree} changed while it was being built", mend="run again")
         image, modules = keep(built, partial)
         uapi = f"{plan.spec.name}.json"
@@ -260,6 +307,22 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
         )
         record.write(partial)
     return record
+
+
+def _copy(plan: _Plan, copy: Path, cache: Cache, progress: Progress) -> None:
+    with contextlib.ExitStack() as held:
+        earlier = None
+        if plan.before:
+            # Others may remove it to make room, but not while it is copied.
+            held.enter_context(cache.lock(plan.before, progress))
+            there = plan.before / derive.SOURCE
+            earlier = there if there.is_dir() else None
+        kind, guess = ("link source", 4) if earlier else ("copy source", 40)
+        what = f"copying the source of {plan.tree}"
+        with Estimates(cache.root).timed(kind, guess, what, progress):
+            snapshot.take(plan.tree, copy, earlier, progress)
+    if _content(plan.tree) != plan.inputs["content"]:
+        raise snapshot.ChangedError
 
 
 def _exported(

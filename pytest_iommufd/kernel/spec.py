@@ -224,18 +224,6 @@ def _check_tree(path: Path) -> None:
             f"not a Linux source tree: {path} has no {' and no '.join(missing)}",
             expected="the top folder of a kernel source tree",
         )
-    check_make_path(path)
-    # What the kernel's own Makefile checks before it refuses an out-of-tree build.
-    marks = (".config", "include/config", "arch/x86/include/generated")
-    if any((path / mark).exists() for mark in marks):
-        has_git = (path / ".git").exists()
-        commit = f"; or give {path}@HEAD, which leaves out its edits" if has_git else ""
-        raise Problem(
-            f"source tree {path} has been built in place; it cannot be built out of tree as well",
-            expected="a tree without build products in it",
-            mend=f"make -C {path} mrproper   (this also removes its .config; save it first)"
-            + commit,
-        )
 
 
 def check_make_path(path: Path) -> None:

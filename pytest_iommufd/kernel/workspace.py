@@ -249,8 +249,8 @@ def _make(
     record = entries.read(kernel.build.parent) if kernel.build else None
     if not (record and kernel.build and kernel.tree and kernel.uapi):
         raise Problem(f"kernel {spec.name} was removed from the cache", mend="run again")
-    # The patched source is the cache's own, and nothing here writes to a file in place.
-    shared = bool(spec.series)
+    # What is in the cache is the cache's own, and nothing here writes to a file in place.
+    shared = kernel.tree.is_relative_to(cache.root)
     base = derive.Base(
         kernel.build.parent, spec.name, kernel.tree, record.source, record.inputs, shared
     )

@@ -13,6 +13,7 @@ import pytest
 from kernel_helpers import Recorder, make_tree
 
 from pytest_iommufd.host import tools
+from pytest_iommufd.kernel.build import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,8 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAKE_RECORD", str(tmp_path / "calls"))
     monkeypatch.setenv("FAKE_OFFERS", "6.12=6.12.1-1 6.1=6.1.9-1")
     monkeypatch.setenv(tools.NO_INSTALL, "1")
+    for variable in toolchain.VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
     return folder
 
 

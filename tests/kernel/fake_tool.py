@@ -3,6 +3,7 @@
 
 # ruff: noqa: T201 - tools print
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ if "--version" in args and name != "gcc":
     sys.exit(0)
 with Path(os.environ["FAKE_RECORD"]).open("a") as record:
     record.write(" ".join([name, *args]) + "\n")
+MARKS = (".config", "include/config", "arch/*/include/generated")
 mode = os.environ.get("FAKE_MODE", "")
 offers = dict(pair.split("=") for pair in os.environ.get("FAKE_OFFERS", "").split())
 
@@ -21,6 +23,8 @@ offers = dict(pair.split("=") for pair in os.environ.get("FAKE_OFFERS", "").spli
 def make() -> int:
     values = dict(arg.split("=", 1) for arg in args if "=" in arg)
     build = Path(values["O"])
+    tree = Path(args[args.index("-C") + 1]).resolve()
+    refuse(tree)
     if "allnoconfig" in args:
         config = Path(values["KCONFIG_ALLCONFIG"]).read_text()
         dropped = os.environ.get("FAKE_DROPPED", "-")
@@ -48,7 +52,7 @@ def make() -> int:
     if mode == "slow":
         time.sleep(1)
     print("  CC      init/main.o")
-    compile_all(Path(args[args.index("-C") + 1]), build)
+    compile_all(tree, build, values.get("CC", ""))
     files = {
         "arch/x86/boot/bzImage": b"\0" * 0x202 + b"HdrS",
         "include/config/kernel.release": b"6.12.1-fake\n",
@@ -63,7 +67,17 @@ def make() -> int:
     return 0
 
 
-def compile_all(tree: Path, build: Path) -> None:
+def refuse(tree: Path) -> None:
+    """As the kernel's own Makefile does."""
+    if len(str(tree).replace(":", " ").split()) > 1:
+        print("Makefile:188: *** source directory cannot contain spaces or colons.  Stop.")
+        sys.exit(2)
+    if any(next(tree.glob(mark), None) for mark in MARKS):
+        print("*** The source tree is not clean, please run 'make mrproper'")
+        sys.exit(2)
+
+
+def compile_all(tree: Path, build: Path, compiler: str) -> None:
     """As kbuild does: what is older than its source, or was made with another command."""
     for source in sorted(tree.rglob("*.c")):
         made = build / source.relative_to(tree).with_suffix(".o")
@@ -72,6 +86,8 @@ def compile_all(tree: Path, build: Path) -> None:
         old = not made.exists() or made.stat().st_mtime_ns < source.stat().st_mtime_ns
         if old or command.read_text() != text:
             print(f"  CC      {made.relative_to(build)}")
+            if compiler:
+                subprocess.run([compiler, "-c", source], check=True)
             made.parent.mkdir(parents=True, exist_ok=True)
             made.write_bytes(source.read_bytes())
             command.write_text(text)

@@ -109,21 +109,6 @@ def test_no_tree(tmp_path: Path) -> None:
         parse(str(tmp_path))
 
 
-@pytest.mark.parametrize("mark", [".config", "include/config/auto.conf"])
-def test_tree_built_in_place(tree: Path, mark: str) -> None:
-    (tree / mark).parent.mkdir(parents=True, exist_ok=True)
-    (tree / mark).touch()
-    with pytest.raises(Problem, match="built in place") as caught:
-        parse(str(tree))
-    assert "mrproper" in caught.value.mend
-
-
-def test_path_that_make_refuses(tree: Path) -> None:
-    spaced = tree.rename(tree.with_name("my linux"))
-    with pytest.raises(Problem, match="spaces or colons"):
-        parse(str(spaced))
-
-
 def test_importing_costs_nothing_that_a_cached_kernel_does_not_need() -> None:
     code = (
         "import sys, pytest_iommufd.kernel\n"

@@ -9,6 +9,8 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.kernel.cache.store import partial_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -50,6 +52,19 @@ def keep(built: Built, folder: Path) -> tuple[str, tuple[str, ...]]:
     for module in built.modules:
         shutil.copy2(module, folder / "modules" / module.name)
     return "bzImage", tuple(f"modules/{module.name}" for module in built.modules)
+
+
+def seen_by_make(tree: Path, entry: Path) -> Path:
+    """Tell which path a kernel's source tree had when the kernel was built.
+
+    Args:
+        tree: the source tree.
+        entry: the kernel's folder, which gets its name after the build; the tree may be in it.
+
+    Returns:
+        That path.
+    """
+    return partial_of(entry) / tree.relative_to(entry) if tree.is_relative_to(entry) else tree
 
 
 def relocate(folder: Path, moved: Mapping[Path, Path]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.resources import jobs
 from pytest_iommufd.host.run import run
-from pytest_iommufd.kernel.build import config
+from pytest_iommufd.kernel.build import config, toolchain
 from pytest_iommufd.kernel.build.folder import Built, load_order
 from pytest_iommufd.kernel.cache.store import Estimate, Estimates
 
@@ -54,6 +54,7 @@ class Make:
 
     def __init__(self, tree: Path, build: Path, log: Log) -> None:
         self._words = ["make", "-C", os.fspath(tree), f"O={build}", f"-j{jobs()}"]
+        self._words += toolchain.words()
         self._log = log
 
     def __call__(self, *words: str, progress: Progress, lines: int = 0) -> list[str]:

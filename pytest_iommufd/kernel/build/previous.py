@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_iommufd.kernel.build.folder import relocate
+from pytest_iommufd.kernel.build.folder import relocate, seen_by_make
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import partial_of
 
@@ -59,5 +59,6 @@ def take(entry: Path, tree: Path, folder: Path, cache: Cache, progress: Progress
             return False
         progress.step(f"copying the last build of {record.name}")
         shutil.copytree(entry / "build", folder, symlinks=True)
-    relocate(folder, {partial_of(entry) / "build": folder, Path(record.tree): tree})
+    source = seen_by_make(Path(record.tree), entry)
+    relocate(folder, {partial_of(entry) / "build": folder, source: tree})
     return True

@@ -96,7 +96,7 @@ def find(cache: Cache, name: str, inputs: dict[str, str]) -> list[Path]:
     Args:
         cache: where to look.
         name: the kernel's name; empty for any.
-        inputs: what must have gone in; inputs not named may be anything.
+        inputs: what must have gone in, empty what must not; inputs not named may be anything.
 
     Returns:
         Entries, the newest first.
@@ -109,7 +109,9 @@ def find_in(folder: Path, name: str, inputs: dict[str, str]) -> list[Path]:
     found = []
     for entry in folder.glob(f"{name or '*'}-*"):
         record = None if entry.suffix == PARTIAL else read(entry)
-        if record and name in ("", record.name) and inputs.items() <= record.inputs.items():
+        if not record or name not in ("", record.name):
+            continue
+        if all(record.inputs.get(key, "") == value for key, value in inputs.items()):
             found.append((record.built, entry))
     return [entry for _, entry in sorted(found, reverse=True)]
 

@@ -2,7 +2,7 @@
 """The folder where sources, builds and what was learned from them are kept.
 
     kernels/NAME-KEY/      a finished kernel: bzImage, modules/, NAME.json (its uAPI), build/,
-                           and source/ if it is a patched one
+                           and source/ if that is patched, or a copy of what was built in place
     sources/PKG_VERSION/   an unpacked source package
     sources/commit_HASH/   an exported commit; what it has in common with others are links
     watched/NAME-KEY/      a kernel that `watch` builds again and again: what a finished kernel has,

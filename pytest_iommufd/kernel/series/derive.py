@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
-from pytest_iommufd.kernel.build.folder import relocate
+from pytest_iommufd.kernel.build.folder import relocate, seen_by_make
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import Estimates, partial_of
 from pytest_iommufd.kernel.series import patching
@@ -88,5 +88,9 @@ def derive(
         progress.step(f"applying {one}")
         patching.apply(one, tree, source, progress)
         source += f" + {one}"
-    relocate(built, {partial_of(base.entry) / "build": built, base.tree: tree})
+    moved = {
+        partial_of(base.entry) / "build": built,
+        seen_by_make(base.tree, base.entry): tree,
+    }
+    relocate(built, moved)
     return tree

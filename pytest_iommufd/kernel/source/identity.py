@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from pytest_iommufd.kernel.source import listing
 from pytest_iommufd.kernel.source.git import git
 
 if TYPE_CHECKING:
@@ -37,20 +39,21 @@ def of_tree(tree: Path) -> str:
         tree: its top folder.
 
     Returns:
-        A hash: of commit and edits when git knows the tree, else of names, sizes and times.
+        A hash: of commit and edits when git knows the tree, else of names, sizes and times of its
+        source files.
 
     Raises:
         OSError: the tree cannot be read.
         Problem: git refuses to read it.
     """
-    if _git(tree, "rev-parse", "--show-prefix") == b"\n":
+    if listing.is_checkout(tree):
         head = _git(tree, "rev-parse", "HEAD")
         edits = _git(tree, "diff", "--binary", "HEAD")
         new = _git(tree, "ls-files", "--others", "--exclude-standard", "-z")
         if head is not None and edits is not None and new is not None:
             paths = [tree / os.fsdecode(name) for name in new.split(b"\0") if name]
             return digest("git", head, edits, *(part for path in paths for part in _file(path)))
-    return digest("stat", *(part for part in _stats(os.fspath(tree), "")))
+    return digest("stat", *_source_stats(tree))
 
 
 def describe(tree: Path) -> str:
@@ -62,8 +65,12 @@ def describe(tree: Path) -> str:
     Returns:
         `tree /x/y (v6.12-3-g0123456)`, without the parentheses when git does not know it.
     """
-    said = _git(tree, "describe", "--tags", "--always", "--dirty") or b""
-    return f"tree {tree} ({said.decode().strip()})" if said.strip() else f"tree {tree}"
+    said = (_git(tree, "describe", "--tags", "--always") or b"").decode().strip()
+    if not said:
+        return f"tree {tree}"
+    # describe --dirty would write the index anew
+    edited = _git(tree, "diff", "--quiet", "HEAD") is None
+    return f"tree {tree} ({said}{'-dirty' * edited})"
 
 
 def _git(tree: Path, *argv: str) -> bytes | None:
@@ -81,6 +88,20 @@ def _file(path: Path) -> tuple[str, bytes]:
     return str(path), path.read_bytes()
 
 
+def _source_stats(tree: Path) -> Iterator[str]:
+    if not listing.is_clean(tree):
+        with contextlib.suppress(FileNotFoundError):  # without git there is no copy of this tree
+            for name in listing.files(tree):
+                if not (tree / name).is_dir():
+                    yield _stat(name, os.lstat(tree / name))
+            return
+    yield from _stats(os.fspath(tree), "")
+
+
+def _stat(name: str, stat: os.stat_result) -> str:
+    return f"{name} {stat.st_size} {stat.st_mtime_ns}"
+
+
 def _stats(top: str, below: str) -> Iterator[str]:
     """Name, size and time of every file, in an order that does not change."""
     with os.scandir(os.path.join(top, below)) as scan:  # noqa: PTH118 - 90 000 files: be quick
@@ -92,5 +113,4 @@ def _stats(top: str, below: str) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             yield from _stats(top, path)
         else:
-            stat = entry.stat(follow_symlinks=False)
-            yield f"{path} {stat.st_size} {stat.st_mtime_ns}"
+            yield _stat(path, entry.stat(follow_symlinks=False))

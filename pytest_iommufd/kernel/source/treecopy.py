@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_iommufd.kernel.cache.store import partial_of
 from pytest_iommufd.kernel.series import patching
+from pytest_iommufd.kernel.source import listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,6 +52,8 @@ class TreeCopy:
         # of the files that the series touch, as they are with them
         self._patched = copy.with_name(f"{copy.name}-patched")
         self._stale = bool(series)
+        # files and folders to look at in the tree; None for all that are not noise
+        self._listed: set[str] | None = None
 
     def differing(self, paths: Iterable[Path] | None, progress: Progress) -> set[str]:
         """Tell which files differ; they were edited, added or deleted in the tree.
@@ -73,6 +76,8 @@ class TreeCopy:
             self._patch(progress)
             self._stale = False
             where += sorted(self._touched)
+        if where:
+            self._listed = None if listing.is_clean(self.tree) else self._sources(where)
         return {name for one in where for name in self._differing(one, quick=paths is None)}
 
     def bring(self, names: Iterable[str]) -> None:
@@ -86,7 +91,7 @@ class TreeCopy:
         """
         for name in names:
             source, target = self._source(name), self.copy / name
-            here, there = _stat(source), _stat(target)
+            here, there = self._here(name), _stat(target)
             if here and not _is_folder(here):
                 self._make_folder(target.parent)
                 with contextlib.suppress(FileNotFoundError):  # just gone, which will be told
@@ -94,6 +99,12 @@ class TreeCopy:
             elif there and not _is_folder(there):
                 target.unlink()
                 self._remove_empty(target.parent)
+
+    def _sources(self, where: list[str]) -> set[str]:
+        """The source files at some places, and the folders that they are in."""
+        found = listing.files(self.tree, () if "" in where else where)
+        paths = map(PurePosixPath, found)
+        return {one.as_posix() for path in paths for one in (path, *path.parents)}
 
     def _relevant(self, paths: Iterable[Path]) -> Iterator[str]:
         for path in paths:
@@ -114,9 +125,14 @@ class TreeCopy:
     def _source(self, name: str) -> Path:
         return (self._patched if name in self._touched else self.tree) / name
 
+    def _here(self, name: str) -> os.stat_result | None:
+        """Of what the copy is to have by that name; what a build made is not there."""
+        listed = self._listed is None or (name or ".") in self._listed or name in self._touched
+        return _stat(self._source(name)) if listed else None
+
     def _differing(self, name: str, *, quick: bool) -> Iterator[str]:
         source, target = self._source(name), self.copy / name
-        here, there = _stat(source), _stat(target)
+        here, there = self._here(name), _stat(target)
         if not (_is_folder(here) or _is_folder(there)):
             if not _ABOUT.fullmatch(name) and not _equal(source, here, target, there, quick=quick):
                 yield name
