@@ -24,6 +24,7 @@ from pytest_iommufd.machine.local import LocalMachine
 from pytest_iommufd.machine.remote import Care, RemoteMachine
 from pytest_iommufd.machine.vm import BOOT_SECONDS, CALL_SECONDS, VirtualMachine
 from pytest_iommufd.uapi import Uapi, errno_name
+from pytest_iommufd.uapi.absence import TEST_COMMAND, without_iommufd_test
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,25 +130,20 @@ class Bench:
 
         Raises:
             BootFailed: it does not come to serve.
-            Problem: it serves, but has no /dev/iommu or no iommufd_test.
+            Problem: it serves, but has no /dev/iommu.
         """
         self.machine.wait()
         if self._absent is not None:
             return
         absent = _absent(self.kernel, self.machine, self._uapi or Uapi.shipped()[0])
-        if self._uapi is None:
-            self._uapi = next(
-                (uapi for uapi in Uapi.shipped() if not absent & {i.name for i in uapi.ioctls}),
-                Uapi.shipped()[-1],
-            )
-        if "IOMMU_TEST_CMD" in absent:
-            raise Problem(
-                f"kernel {self.kernel.name} has iommufd without iommufd_test: "
-                "IOMMU_TEST_CMD gives ENOTTY",
-                expected="CONFIG_IOMMUFD_TEST=y, whose mock devices the tests use",
-                mend=_advice(self.kernel),
-            )
+        uapi = self._uapi or _best(Uapi.shipped(), absent)
+        self._uapi = without_iommufd_test(uapi) if TEST_COMMAND in absent else uapi
         self._absent = absent
+
+    @property
+    def has_iommufd_test(self) -> bool:
+        """Whether the kernel has mock devices, and the other operations of IOMMU_TEST_CMD."""
+        return self.uapi.has(TEST_COMMAND)
 
     def answers(self, ioctl: str) -> bool:
         """Tell whether the kernel has an ioctl: its header must, and a missing one gives ENOTTY."""
@@ -273,12 +269,18 @@ def _absent(kernel: Kernel, machine: Machine, uapi: Uapi) -> set[str]:
     return {name for name, call in calls.items() if results[call.index].errno == errno.ENOTTY}
 
 
+def _best(known: tuple[Uapi, ...], absent: set[str]) -> Uapi:
+    """Return the newest of some ABIs whose ioctls the kernel has; iommufd_test tells no age."""
+    of_age = absent - {TEST_COMMAND}
+    return next((abi for abi in known if not of_age & {i.name for i in abi.ioctls}), known[-1])
+
+
 def _no_device(kernel: Kernel, release: str, error: int) -> Problem:
     forbidden = error in (errno.EACCES, errno.EPERM)
     why = "this user may not open it" if forbidden else "iommufd is not there"
     return Problem(
         f"kernel {release} has no usable {DEVICE}: {errno_name(error)}, {why}",
-        expected="CONFIG_IOMMUFD and CONFIG_IOMMUFD_TEST, built in or with the module loaded",
+        expected="CONFIG_IOMMUFD, built in or with the module loaded",
         mend=f"run as root, or {_IN_A_GUEST}" if forbidden else _advice(kernel),
     )
 
@@ -287,19 +289,16 @@ _IN_A_GUEST = "test in a virtual machine: --kernel 6.12, or --kernel SOURCE-TREE
 
 
 def _advice(kernel: Kernel) -> str:
-    """What to do about a kernel that lacks iommufd or its mock devices."""
+    """What to do about a kernel that lacks iommufd."""
     if kernel.host:
-        return (
-            f"modprobe iommufd on {kernel.host}, if its kernel has it with IOMMUFD_TEST; else "
-            f"boot one there that has"
-        )
+        return f"modprobe iommufd on {kernel.host}, if its kernel has it; else boot one that has"
     if kernel.running:
-        return f"modprobe iommufd, if this kernel has it with IOMMUFD_TEST; else {_IN_A_GUEST}"
+        return f"modprobe iommufd, if this kernel has it; else {_IN_A_GUEST}"
     if kernel.build is None:
         modules = "" if kernel.modules else "give its modules with --iommufd-modules FOLDER, or "
         return (
-            f"{modules}build it with CONFIG_IOMMUFD and CONFIG_IOMMUFD_TEST=y; "
-            "or give its source tree, which is built with them"
+            f"{modules}build it with CONFIG_IOMMUFD; "
+            "or give its source tree, which is built with it"
         )
     return (
         "it was built with these options, so its source must be at fault: see what it says as it "

@@ -14,6 +14,7 @@ from pytest_iommufd.iommufd.request import Request
 from pytest_iommufd.iommufd.together import Together
 from pytest_iommufd.machine.process import AT_FDCWD, entry_names
 from pytest_iommufd.uapi import errno_name
+from pytest_iommufd.uapi.absence import TEST_COMMAND
 
 if TYPE_CHECKING:
     from pytest_iommufd.agent.protocol import Ref, Result
@@ -70,7 +71,8 @@ class Ledger:
         program.syscall("close_range", _FIRST_FD, WORKER_FDS - 1, 0)
         for context in self.contexts:
             context.fd = -1
-        checks = self._count_references(program) if self.buffers else {}
+        counts = bool(self.buffers) and self.uapi.has(TEST_COMMAND)
+        checks = self._count_references(program) if counts else {}
         listed = _list_devices(program, self.process)
         results = self.process.run(program, during="closing contexts and looking for leaks")
         # EFAULT: the test has unmapped or protected a part, which cannot be counted then

@@ -37,5 +37,5 @@ def _absent(item: pytest.Item) -> Iterator[None]:
     except UnknownNameError as error:
         # a name that no header has is the test's mistake
         if rule_of(item) and any(uapi.has(error.missing) for uapi in Uapi.shipped()):
-            absent(f"the kernel's header does not define {error.missing}")
+            absent(error.lacks)
         raise

@@ -23,11 +23,15 @@ class UnknownNameError(UapiError, AttributeError):
 
     Attributes:
         missing: what they do not have, as Uapi.has() takes it; "" of what is none of theirs.
+        lacks: why the kernel does not have that.
     """
 
-    def __init__(self, what: str, *, missing: str = "", expected: str = "") -> None:
+    def __init__(
+        self, what: str, *, missing: str = "", lacks: str = "", expected: str = ""
+    ) -> None:
         super().__init__(what, expected=expected)
         self.missing = missing
+        self.lacks = lacks or f"the kernel's header does not define {missing}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from pytest_iommufd import absent
 from pytest_iommufd.kernel.headers import known_headers
 from pytest_iommufd.rules.marker import rule, rule_of, some
 from pytest_iommufd.uapi import Uapi
+from pytest_iommufd.uapi.absence import why_absent
 from pytest_iommufd.uapi.spare import spare_flags
 from pytest_iommufd.uapi.undescribed import is_described
 
@@ -355,8 +356,8 @@ def make_raw(
 
     def make(command: str) -> Raw:
         uapi = iommufd.uapi
-        if not uapi.has(command):
-            absent(f"the kernel's header does not define {command}")
+        if why := why_absent(uapi, command):
+            absent(why)
         if not bench.answers(command):
             absent(f"the kernel has no {command} (ENOTTY)")
         if not uapi.ioctl(command).struct:

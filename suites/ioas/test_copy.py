@@ -95,11 +95,11 @@ def test_automatic_iova_is_allowed(ioas, other_ioas, buffer):
 
 @rule("ioas.copy.syz")
 @pytest.mark.parametrize(("nth", "offset"), [(0, 0), (0, 0x800), (1, 0)])
-def test_source_by_number(ioas, other_ioas, buffer, nth, offset):
+def test_source_by_number(ioas, other_ioas, buffer, uapi, nth, offset):
     for number in range(2):
         ioas.map(buffer.address + number * PAGE, PAGE, iova=PLACE + number * PAGE)
     source = nth | offset << 32
-    iova = other_ioas.copy(ioas, source, 0x800, flags=6 | 1 << 16)
+    iova = other_ioas.copy(ioas, source, 0x800, flags=6 | uapi.MOCK_FLAGS_ACCESS_SYZ)
     buffer.write(b"found", nth * PAGE + offset)
     assert other_ioas.create_access().read(iova, 5) == b"found"
 

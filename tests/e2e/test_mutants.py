@@ -35,24 +35,3 @@ def test_a_rule_notices(batch: Batch, run_edited: Callable[..., pytest.RunResult
     # what an older kernel did without the check may be a defect that is known
     noticed = r"^(\S+) +(?:violated|crashed|known defect)"
     assert set(re.findall(noticed, result.stdout.str(), re.MULTILINE)) == batch.slugs
-
-
-def test_a_kernel_without_iommufd_test_is_told_so(
-    run_edited: Callable[..., pytest.RunResult],
-) -> None:
-    def leave_out(folder: Path) -> None:
-        path = folder / "main.c"
-        path.write_text(path.read_text().replace("#ifdef CONFIG_IOMMUFD_TEST", "#if 0"))
-
-    result = run_edited("6.12", leave_out)
-    assert result.ret != 0
-    outcomes = result.parseoutcomes()
-    assert outcomes.pop("errors", None) == 1  # told once; the rest is skipped
-    assert set(outcomes) == {"skipped"}
-    result.stdout.fnmatch_lines(
-        [
-            "kernel 6.12 has iommufd without iommufd_test: IOMMU_TEST_CMD gives ENOTTY",
-            "expected: CONFIG_IOMMUFD_TEST=y*",
-            "to mend it: *",
-        ]
-    )

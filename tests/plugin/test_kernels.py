@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_iommufd import Problem, lab
+from pytest_iommufd import lab
 from pytest_iommufd.host.tools import QEMU
 from pytest_iommufd.kernel import Kernel
 from pytest_iommufd.machine import BootFailed
-from pytest_iommufd.uapi import UapiError
+from pytest_iommufd.uapi import Uapi, UapiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -293,15 +293,11 @@ def test_advice_fits_the_kernel(tested: Kernel, error: int, mend: str) -> None:
     assert "modprobe" not in problem.mend
 
 
-def test_a_kernel_without_iommufd_test_says_so(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is no such kernel here, so what the kernel answers is in its place."""
-    monkeypatch.setattr(lab, "_absent", lambda *_: {"IOMMU_TEST_CMD"})
-    monkeypatch.setattr(bench, "_absent", None)
-    with pytest.raises(Problem, match="has iommufd without iommufd_test") as caught:
-        bench.ready()
-    assert "CONFIG_IOMMUFD_TEST=y" in str(caught.value)
+def test_the_shipped_abi_of_a_kernel_does_not_depend_on_iommufd_test() -> None:
+    newest, *_, oldest = Uapi.shipped()
+    of_newest = {ioctl.name for ioctl in newest.ioctls} - {ioctl.name for ioctl in oldest.ioctls}
+    assert lab._best(Uapi.shipped(), {"IOMMU_TEST_CMD"}) is newest
+    assert lab._best(Uapi.shipped(), {"IOMMU_TEST_CMD", *of_newest}) is oldest
 
 
 def test_a_module_that_the_kernel_refuses_fails_the_boot(
