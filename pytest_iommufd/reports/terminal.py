@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.rules.verdicts import Mark
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from pytest_iommufd.reports.data import KernelInfo
     from pytest_iommufd.rules.verdicts import Verdicts
 
+
+# Of the reasons for which rules are absent, how many are shown of a kernel: one that was built
+# without what most rules need must not look as if all was tested.
+_REASONS = 3
 
 # Of what a newer kernel's header has: what is tested of it, and what nobody can test unasked.
 _UNDESCRIBED = {
@@ -49,6 +54,8 @@ def summary(
             reporter.line(row, red=any(verdicts.of(name, slug).failed for name in verdicts.kernels))
     for kernel in verdicts.kernels:
         reporter.line(f"{kernel}: {counts(verdicts, kernel)}")
+        for line in absences(verdicts, kernel):
+            reporter.line(line)
     for info in kernels.values():
         for line in newer(info):
             reporter.line(line, yellow=True)
@@ -85,6 +92,16 @@ def newer(kernel: KernelInfo) -> list[str]:
 def counts(verdicts: Verdicts, kernel: str) -> str:
     """Say how many rules of a kernel have each mark."""
     return ", ".join(f"{count} {mark.value}" for mark, count in verdicts.counts(kernel).items())
+
+
+def absences(verdicts: Verdicts, kernel: str) -> list[str]:
+    """Say for which reasons most of a kernel's absent rules are absent."""
+    results = [verdicts.of(kernel, slug) for slug in verdicts.slugs]
+    reasons = Counter(result.reason for result in results if result.mark is Mark.ABSENT)
+    lines = [f"  {count} absent: {reason}" for reason, count in reasons.most_common(_REASONS)]
+    if others := len(reasons) - len(lines):
+        lines.append(f"  {others} more reasons are in the files of --rules-json and --rules-html")
+    return lines
 
 
 def _is_shown(verdicts: Verdicts, slug: str, verbosity: int) -> bool:

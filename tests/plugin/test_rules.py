@@ -159,6 +159,22 @@ def test_a_table_has_a_column_for_each_kernel(verdicts: Verdicts) -> None:
     assert terminal.counts(verdicts, "7.3") == "1 holds, 1 known defect, 1 absent, 1 not run"
 
 
+def test_the_reasons_for_most_absent_rules_are_shown() -> None:
+    made = Verdicts()
+    made.add(Result("6.12", "A.0", Mark.HOLDS))
+    for reason, count in (("no E", 1), ("no A", 4), ("no B", 3), ("no D", 1), ("no C", 2)):
+        for number in range(count):
+            made.add(Result("7.3", f"{reason[-1]}.{number}", Mark.ABSENT, reason=reason))
+    made.add(Result("7.3", "a.held", Mark.HOLDS, reason="no A"))
+    assert terminal.absences(made, "7.3") == [
+        "  4 absent: no A",
+        "  3 absent: no B",
+        "  2 absent: no C",
+        "  2 more reasons are in the files of --rules-json and --rules-html",
+    ]
+    assert terminal.absences(made, "6.12") == []
+
+
 def test_kernels_differ_in_what_they_gave(verdicts: Verdicts) -> None:
     assert [slug for slug in verdicts.slugs if verdicts.differs(slug)] == ["a.b"]
     verdicts.add(Result("6.12", "a.longer", Mark.HOLDS, got="EINVAL"))
