@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 FORMS = (
     "running (this machine's kernel), a kernel image, IMAGE:FOLDER (an image and its modules), "
-    "a build folder, FILE.deb (several of one kernel with : between them), a source tree, "
+    "a build folder, FILE.deb or FILE.rpm (several of one kernel with : between them), "
+    "a source tree, "
     "TREE@REV (a tag, branch or commit of a git checkout), "
     "X.Y (Debian source package linux-source-X.Y), X.Y.Z (that release of kernel.org), or the "
     "folder of a kernel built here before; +SERIES after a tree, TREE@REV or X.Y applies a patch "
@@ -138,8 +139,10 @@ def _with_modules(spec: Spec, text: str, folder: str) -> Spec:
 def _with_packages(spec: Spec, files: Sequence[str]) -> Spec:
     others = tuple(Path(file).expanduser() for file in files)
     for path in others:
-        if path.suffix != packages.SUFFIX or not path.is_file():
-            raise Problem(f"no such package: {path}", expected="FILE.deb:FILE.deb")
+        if path.suffix not in packages.SUFFIXES or not path.is_file():
+            raise Problem(
+                f"no such package: {path}", expected="FILE.deb:FILE.deb or FILE.rpm:FILE.rpm"
+            )
     return dataclasses.replace(spec, packages=(*spec.packages, *(p.resolve() for p in others)))
 
 
@@ -183,8 +186,8 @@ def _at(path: Path, text: str) -> Spec:
             return Spec(text, "build", name, path=path)
         _check_tree(path)
         return Spec(text, "tree", name, path=path)
-    if path.suffix == packages.SUFFIX:
-        name = _NOT_IN_NAMES.sub("_", path.name.removesuffix(path.suffix).partition("_")[0])
+    if path.suffix in packages.SUFFIXES:
+        name = _NOT_IN_NAMES.sub("_", packages.name_of(path))
         return Spec(text, "packages", name, path=path, packages=(path,))
     image.release(path)  # that it is one
     return Spec(text, "image", name, path=path)
