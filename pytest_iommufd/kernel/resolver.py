@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.cache.store import Cache
 from pytest_iommufd.kernel.model import Kernel
 from pytest_iommufd.kernel.series import derive, patchseries
-from pytest_iommufd.kernel.source import export, identity, packages, revision
+from pytest_iommufd.kernel.source import binaries, export, identity, packages, revision
 from pytest_iommufd.kernel.spec import Spec, check_make_path, parse
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def resolve(
     """Have the kernel that a spec names, building it when it is not in the cache.
 
     Args:
-        spec: `running`, an image, a build folder, packages, a tree, `TREE@REV`, or `X.Y`;
-            `+SERIES` may follow the last three.
+        spec: `running`, an image, a build folder, packages, `debian:PACKAGE`, a tree, `TREE@REV`,
+            or `X.Y`; `+SERIES` may follow the last three.
         cache: the cache folder; None for $PYTEST_IOMMUFD_CACHE or the user's cache directory.
         progress: shows what goes on; None for what suits standard error.
         update: for `X.Y`, look for a package newer than the one that was built.
@@ -82,8 +83,8 @@ def ready(spec: str, cache: Path | None = None) -> Kernel | None:
 def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
     if spec.kind == "running":
         return Kernel(spec.text, spec.name, os.uname().release, "this machine")
-    if spec.kind in {"image", "build", "packages"} and spec.path:
-        return asis.load(spec, spec.path, cache)
+    if spec.kind in {"image", "build", "packages"}:
+        return _as_it_is(spec, cache)
     if spec.kind == "built" and spec.path:
         return _built(spec, spec.path, cache)
     if update:
@@ -100,6 +101,17 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
         if record and record.describer == description.describer():
             return entries.load(cache, entry, record, spec.text)
     return None
+
+
+def _as_it_is(spec: Spec, cache: Cache) -> Kernel | None:
+    if spec.path:
+        return asis.load(spec, spec.path, cache)
+    files = binaries.downloaded(spec.offered, cache)
+    return _of_packages(spec, files, cache) if files else None
+
+
+def _of_packages(spec: Spec, files: tuple[Path, ...], cache: Cache) -> Kernel:
+    return asis.load(dataclasses.replace(spec, packages=files), files[0], cache)
 
 
 def _built(spec: Spec, folder: Path, cache: Cache) -> Kernel:
@@ -154,6 +166,10 @@ def _content(tree: Path) -> str:
 
 
 def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kernel:
+    if spec.offered:
+        with cache.writing():
+            cache.sweep()
+        return _of_packages(spec, binaries.fetch(spec.offered, cache, progress), cache)
     check_make_path(cache.root)
     if os.uname().machine != "x86_64":
         raise Problem(f"kernels are built for x86_64, and this machine is {os.uname().machine}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FORMS = (
     "running (this machine's kernel), a kernel image, IMAGE:FOLDER (an image and its modules), "
     "a build folder, FILE.deb or FILE.rpm (several of one kernel with : between them), "
+    "debian:PACKAGE (a linux-image of this machine's mirrors), "
     "a source tree, "
     "TREE@REV (a tag, branch or commit of a git checkout), "
     "X.Y (Debian source package linux-source-X.Y), X.Y.Z (that release of kernel.org), or the "
@@ -35,6 +36,8 @@ _VERSION = re.compile(r"(?P<version>\d+\.\d+(?:\.\d+)?)(?:\+(?P<series>.*))?")
 _PATCHABLE = (
     "a source tree, TREE@REV or X.Y in front of the series: a patched kernel has to be built"
 )
+_OFFERED = "debian:"
+_PACKAGE = re.compile(r"linux-[a-z]+-[a-z0-9.+~-]+")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
 
 
@@ -54,6 +57,7 @@ class Spec:
         base: the spec of what they are applied to; None without series.
         modules: absolute path of the folder of an image's modules; None when none was named.
         packages: absolute paths of the packages of a kernel.
+        offered: name of a kernel's package on this machine's mirrors, else empty.
     """
 
     text: str
@@ -66,6 +70,7 @@ class Spec:
     base: Spec | None = None
     modules: Path | None = None
     packages: tuple[Path, ...] = ()
+    offered: str = ""
 
 
 def parse(text: str) -> Spec:
@@ -73,7 +78,7 @@ def parse(text: str) -> Spec:
 
     Args:
         text: `running`, a path to an image, to a build folder or to a tree, `IMAGE:FOLDER`,
-            `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES` may follow.
+            `debian:PACKAGE`, `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES` may follow.
 
     Returns:
         The spec. Paths in it are absolute and exist.
@@ -88,7 +93,18 @@ def parse(text: str) -> Spec:
     if match := _VERSION.fullmatch(text):
         version = match["version"]
         return _patched(Spec(version, "package", version, version=version), text, match["series"])
+    if text.startswith(_OFFERED):
+        return _by_name(text, text.removeprefix(_OFFERED))
     return _path(text)
+
+
+def _by_name(text: str, name: str) -> Spec:
+    if not _PACKAGE.fullmatch(name):
+        raise Problem(
+            f"not the name of a kernel's Debian package: {name!r}",
+            expected=f"such as {_OFFERED}linux-image-6.12.118+deb13-amd64",
+        )
+    return Spec(text, "packages", name, offered=name)
 
 
 def _patched(base: Spec, text: str, series: str | None) -> Spec:
