@@ -253,6 +253,16 @@ def test_an_rpm_as_rpmbuild_makes_it(tmp_path: Path, cache: Path) -> None:
     refused(str(made), cache, "cannot be unpacked: .*truncated")
 
 
+def test_the_kernel_is_called_by_its_first_package(package: Maker, cache: Path) -> None:
+    """Whichever has the configuration."""
+
+    def without(root: Path) -> None:
+        add_config(root / "usr/lib/modules/6.12.1/config", IOMMUFD="")
+
+    made = package("linux-binary-6.12.1", binary), package("linux-base-6.12.1", without)
+    refused(":".join(map(str, made)), cache, r"kernel linux-binary-6\.12\.1(-1)? has no iommufd")
+
+
 def test_a_configuration_after_the_modules(rpm: Maker, cache: Path) -> None:
     made = rpm("linux-image-6.12.1", lambda root: whole(root, iommufd=""), backwards=True)
     refused(str(made), cache, "CONFIG_IOMMUFD is not set in boot/config-6.12.1")

@@ -135,7 +135,7 @@ def _check_iommufd(name: str, packages: Sequence[Path]) -> None:
     # The configuration is in the smallest one where there are several.
     for package in sorted(packages, key=lambda package: package.stat().st_size):
         if configuration := _configuration(package):
-            config.check_iommufd(name_of(package), configuration, None)
+            config.check_iommufd(name, configuration, None)
             return
     members = [member for package in packages for member in _members(package)]
     late = (config.parse(text, path) for path, text in members if _CONFIG.fullmatch(path))
