@@ -139,6 +139,7 @@ class Bench:
         uapi = self._uapi or _best(Uapi.shipped(), absent)
         self._uapi = without_iommufd_test(uapi) if TEST_COMMAND in absent else uapi
         self._absent = absent
+        self.machine.remarks += filter(None, map(refusal.remark, self.machine.hello.complaints))
 
     @property
     def has_iommufd_test(self) -> bool:
@@ -225,9 +226,9 @@ LAB = pytest.StashKey[Lab]()
 
 
 def _check_hello(kernel: Kernel, uapi: Uapi, hello: Hello) -> None:
-    if hello.complaints:
+    if refused := [each for each in hello.complaints if not refusal.remark(each)]:
         raise Problem(
-            f"kernel {kernel.name} {'; '.join(map(refusal.sentence, hello.complaints))}",
+            f"kernel {kernel.name} {'; '.join(map(refusal.sentence, refused))}",
             expected="modules of the same build as the image",
             mend=f"pytest-iommufd kernel clean {kernel.spec} and run again"
             if kernel.build

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel import diff
 from pytest_iommufd.kernel.cache import entries
-from pytest_iommufd.kernel.cache.store import PARTIAL, VARIABLE, Cache, gigabytes
+from pytest_iommufd.kernel.cache.store import FOLDERS, PARTIAL, VARIABLE, Cache, gigabytes
 from pytest_iommufd.kernel.resolver import ready, resolve
 from pytest_iommufd.kernel.source import export, packages
 from pytest_iommufd.kernel.spec import FORMS, parse
@@ -112,7 +112,7 @@ def _clean(args: argparse.Namespace) -> int:
     doomed: list[Path] = []
     if args.all:
         # One by one: the folder may hold other people's things, and locks must outlive clean.
-        names = ("kernels/*", "sources/*", "unpacked/*", "watched/*", "apt")
+        names = (*(f"{folder}/*" for folder in FOLDERS), "apt")
         doomed = [path for name in names for path in cache.root.glob(name) if cache.made(path)]
         doomed += cache.root.glob("estimates.json")
         logs = list(cache.root.glob("logs/*"))
@@ -146,6 +146,8 @@ def _doomed(text: str, cache: Cache) -> list[Path]:
     key = {"tree": "tree", "commit": "repository"}.get(spec.kind)
     about = {key: str(spec.path)} if key else {}
     found = [one for kept in folders for one in entries.find_in(kept, spec.name, about)]
+    if spec.offered and (cache.downloads / spec.offered).is_dir():
+        found.append(cache.downloads / spec.offered)
     if spec.version and not spec.series:
         found += packages.trees(spec.version, cache)
     return found + export.only_of(found, cache, "" if spec.series else spec.commit)

@@ -23,6 +23,7 @@ QEMU = "qemu-system-x86_64"
 
 # Debian package of each program that is not in a package of its own name.
 _PACKAGES = {
+    "bsdtar": "libarchive-tools",
     "dpkg-deb": "dpkg",
     "ld": "binutils",
     "libelf": "libelf-dev",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shlex
 import time
@@ -24,6 +25,7 @@ from pytest_iommufd.kernel.cache.store import Cache, Estimates
 from pytest_iommufd.kernel.model import Kernel
 from pytest_iommufd.kernel.series import derive, patching, patchseries
 from pytest_iommufd.kernel.source import (
+    binaries,
     export,
     identity,
     listing,
@@ -56,8 +58,8 @@ def resolve(
     """Have the kernel that a spec names, building it when it is not in the cache.
 
     Args:
-        spec: `running`, `ssh:[USER@]HOST`, an image, a build folder, packages, a tree, `TREE@REV`,
-            or `X.Y`; `+SERIES` may follow the last three.
+        spec: `running`, `ssh:[USER@]HOST`, an image, a build folder, packages, `debian:PACKAGE`,
+            a tree, `TREE@REV`, or `X.Y`; `+SERIES` may follow the last three.
         cache: the cache folder; None for $PYTEST_IOMMUFD_CACHE or the user's cache directory.
         progress: shows what goes on; None for what suits standard error.
         update: for `X.Y`, look for a package newer than the one that was built.
@@ -99,8 +101,8 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
         release = "" if spec.host else os.uname().release
         source = f"the machine {spec.host}" if spec.host else "this machine"
         return Kernel(spec.text, spec.name, release, source, host=spec.host)
-    if spec.kind in {"image", "build", "packages"} and spec.path:
-        return asis.load(spec, spec.path, cache)
+    if spec.kind in {"image", "build", "packages"}:
+        return _as_it_is(spec, cache)
     if spec.kind == "built" and spec.path:
         return _built(spec, spec.path, cache)
     if update:
@@ -118,6 +120,17 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
         if record and record.describer == description.describer():
             return entries.load(cache, entry, record, spec.text)
     return None
+
+
+def _as_it_is(spec: Spec, cache: Cache) -> Kernel | None:
+    if spec.path:
+        return asis.load(spec, spec.path, cache)
+    files = binaries.downloaded(spec.offered, cache)
+    return _of_packages(spec, files, cache) if files else None
+
+
+def _of_packages(spec: Spec, files: tuple[Path, ...], cache: Cache) -> Kernel:
+    return asis.load(dataclasses.replace(spec, packages=files), files[0], cache)
 
 
 def _built(spec: Spec, folder: Path, cache: Cache) -> Kernel:
@@ -179,6 +192,10 @@ def _content(tree: Path) -> str:
 
 
 def _make(spec: Spec, cache: Cache, progress: Progress, *, update: bool) -> Kernel:
+    if spec.offered:
+        with cache.writing():
+            cache.sweep()
+        return _of_packages(spec, binaries.fetch(spec.offered, cache, progress), cache)
     check_make_path(cache.root)
     if os.uname().machine != "x86_64":
         raise Problem(f"kernels are built for x86_64, and this machine is {os.uname().machine}")

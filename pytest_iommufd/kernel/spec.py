@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 FORMS = (
     "running (this machine's kernel), ssh:[USER@]HOST (that machine's kernel), a kernel image, "
     "IMAGE:FOLDER (an image and its modules), a build folder, "
-    "FILE.deb (several of one kernel with : between them), a source tree, "
+    "FILE.deb or FILE.rpm (several of one kernel with : between them), "
+    "debian:PACKAGE (a linux-image of this machine's mirrors), a source tree, "
     "TREE@REV (a tag, branch or commit of a git checkout), "
     "X.Y (Debian source package linux-source-X.Y), X.Y.Z (that release of kernel.org), or the "
     "folder of a kernel built here before; +SERIES after a tree, TREE@REV or X.Y applies a patch "
@@ -38,6 +39,8 @@ _VERSION = re.compile(r"(?P<version>\d+\.\d+(?:\.\d+)?)(?:\+(?P<series>.*))?")
 _PATCHABLE = (
     "a source tree, TREE@REV or X.Y in front of the series: a patched kernel has to be built"
 )
+_OFFERED = "debian:"
+_PACKAGE = re.compile(r"linux-[a-z]+-[a-z0-9.+~-]+")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
 # ssh would take what begins with a dash for an option of its own.
 _HOST = re.compile(r"(?:[\w.][\w.-]*@)?[\w.:][\w.:%-]*")
@@ -60,6 +63,7 @@ class Spec:
         base: the spec of what they are applied to; None without series.
         modules: absolute path of the folder of an image's modules; None when none was named.
         packages: absolute paths of the packages of a kernel.
+        offered: name of a kernel's package on this machine's mirrors, else empty.
     """
 
     text: str
@@ -75,14 +79,16 @@ class Spec:
     base: Spec | None = None
     modules: Path | None = None
     packages: tuple[Path, ...] = ()
+    offered: str = ""
 
 
 def parse(text: str) -> Spec:
     """Tell what a spec names.
 
     Args:
-        text: `running`, `ssh:[USER@]HOST`, `IMAGE:FOLDER`, a path to an image, to a build folder or
-            to a tree, `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES` may follow the last four.
+        text: `running`, `ssh:[USER@]HOST`, `IMAGE:FOLDER`, `debian:PACKAGE`, a path to an image, to
+            a build folder or to a tree, `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES` may follow the
+            last four.
 
     Returns:
         The spec. Paths in it are absolute and exist.
@@ -99,6 +105,8 @@ def parse(text: str) -> Spec:
     if match := _VERSION.fullmatch(text):
         version = match["version"]
         return _patched(Spec(version, "package", version, version=version), text, match["series"])
+    if text.startswith(_OFFERED):
+        return _by_name(text, text.removeprefix(_OFFERED))
     return _path(text)
 
 
@@ -115,6 +123,15 @@ def _remote(text: str) -> Spec:
             expected="ssh:HOST or ssh:USER@HOST; a port and a key stand in ~/.ssh/config",
         )
     return Spec(text, "ssh", f"ssh-{_NOT_IN_NAMES.sub('_', host)}", host=host)
+
+
+def _by_name(text: str, name: str) -> Spec:
+    if not _PACKAGE.fullmatch(name):
+        raise Problem(
+            f"not the name of a kernel's Debian package: {name!r}",
+            expected=f"such as {_OFFERED}linux-image-6.12.118+deb13-amd64",
+        )
+    return Spec(text, "packages", name, offered=name)
 
 
 def _patched(base: Spec, text: str, series: str | None) -> Spec:
@@ -165,8 +182,10 @@ def _with_modules(spec: Spec, text: str, folder: str) -> Spec:
 def _with_packages(spec: Spec, files: Sequence[str]) -> Spec:
     others = tuple(Path(file).expanduser() for file in files)
     for path in others:
-        if path.suffix != packages.SUFFIX or not path.is_file():
-            raise Problem(f"no such package: {path}", expected="FILE.deb:FILE.deb")
+        if path.suffix not in packages.SUFFIXES or not path.is_file():
+            raise Problem(
+                f"no such package: {path}", expected="FILE.deb:FILE.deb or FILE.rpm:FILE.rpm"
+            )
     return dataclasses.replace(spec, packages=(*spec.packages, *(p.resolve() for p in others)))
 
 
@@ -210,8 +229,8 @@ def _at(path: Path, text: str) -> Spec:
             return Spec(text, "build", name, path=path)
         _check_tree(path)
         return Spec(text, "tree", name, path=path)
-    if path.suffix == packages.SUFFIX:
-        name = _NOT_IN_NAMES.sub("_", path.name.removesuffix(path.suffix).partition("_")[0])
+    if path.suffix in packages.SUFFIXES:
+        name = _NOT_IN_NAMES.sub("_", packages.name_of(path))
         return Spec(text, "packages", name, path=path, packages=(path,))
     image.release(path)  # that it is one
     return Spec(text, "image", name, path=path)

@@ -19,6 +19,8 @@ MARKS = (".config", "include/config", "arch/*/include/generated")
 mode = os.environ.get("FAKE_MODE", "")
 offers = dict(pair.split("=") for pair in os.environ.get("FAKE_OFFERS", "").split())
 
+depends = dict(pair.split("=") for pair in os.environ.get("FAKE_DEPENDS", "").split())
+
 
 def make() -> int:
     values = dict(arg.split("=", 1) for arg in args if "=" in arg)
@@ -114,13 +116,14 @@ def apt_cache() -> int:
         for version in ("6.12.9-1", "7.1.13-1", "7.1.13-1~bpo13+1"):
             print(f"Package: linux\nVersion: {version}\n")
     elif "show" in args:
+        print(f"Depends: kmod, {depends.get(args[-1], 'dracut | initramfs-tools (>= 0.120)')}")
         if version := known.get(args[-1].removeprefix("linux-source-")):
             print(f"Package: {args[-1]}\nVersion: {version}\n")
     elif "policy" in args:
         version = known.get(args[-1].removeprefix("linux-source-"), "(none)")
         print(f"{args[-1]}:\n  Installed: (none)\n  Candidate: {version}")
     else:
-        print("\n".join(f"linux-source-{version}" for version in known))
+        print("\n".join(name if "-" in name else f"linux-source-{name}" for name in known))
         print("linux-source-all")
     return 0
 
@@ -131,7 +134,8 @@ def apt_get() -> int:
         if mode == "no-download" or (mode == "stale" and not private):
             print("E: Failed to fetch: 404  Not Found")
             return 100
-        Path("linux-source.deb").write_bytes(b"deb")
+        for package in args[args.index("download") + 1 :]:
+            Path(f"{package.partition('=')[0]}.deb").write_bytes(b"deb")
     if "source" in args and args[-1] == "linux=7.1.13-1":
         print("E: Failed to fetch: 404  Not Found")
         return 100

@@ -417,3 +417,4 @@ def test_each_image_gets_its_modules(installed: Path, build: Path, tmp_path: Pat
 )
 def test_a_refusal_is_one_sentence(complaint: str, says: str) -> None:
     assert says in refusal.sentence(complaint)
+    assert not refusal.remark(complaint)

@@ -95,6 +95,23 @@ def test_a_module_of_another_configuration_is_told_in_one_sentence(
     )
 
 
+def test_a_guest_without_debugfs_is_tested(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        "from pytest_iommufd.machine import qemu\n"
+        "command = qemu.Guest.command\n"
+        "def without_debugfs(guest, folder):\n"
+        "    words = command(guest, folder)\n"
+        "    at = words.index('-append') + 1\n"
+        "    return [*words[:at], f'{words[at]} debugfs=off', *words[at + 1:]]\n"
+        "qemu.Guest.command = without_debugfs\n"
+    )
+    result = run(SUITE)
+    result.assert_outcomes(passed=2)
+    remark = "the guest has no debugfs (CONFIG_DEBUG_FS): what the kernel warns of but once"
+    lines = [line for line in result.outlines if remark in line]
+    assert len(lines) == 1, "it is told once"
+
+
 def test_folders_of_modules_are_for_images(run: Run, tmp_path: Path) -> None:
     result = run(SUITE, f"--iommufd-modules={tmp_path}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -116,7 +116,7 @@ def check(name: str, config: Config | None, modules: Modules | None) -> None:
                 f"kernel {name} has {module} as a module (CONFIG_{option}=m), which is not "
                 + (f"in {modules.folder}" if modules else "given"),
                 mend="--iommufd-modules FOLDER, with the modules of this image; "
-                "of packages, all of the kernel: --kernel FILE.deb:FILE.deb",
+                "of packages, all of the kernel: --kernel FILE:FILE",
             )
 
 

@@ -17,7 +17,8 @@ from pytest_iommufd.kernel.build.folder import TOPS
 
 CHANNEL = ("virtio_pci", "virtio_console")
 """The drivers of the channel to the agent."""
-_ENDS = tuple(f".ko{suffix}" for suffix in unpack.SUFFIXES)
+ENDS = tuple(f".ko{suffix}" for suffix in unpack.SUFFIXES)
+"""Ends the names of modules' files."""
 # Of two modules of one name the one in this folder is meant, as depmod has it by default.
 _UPDATES = "updates"
 
@@ -125,7 +126,8 @@ def of_folder(folder: Path, release: str) -> Modules:
     for path in sorted(_walk(folder), key=lambda path: _UPDATES in path.parts):
         files[module.name_of(path)] = path
     builtin = _builtin(folder)
-    if not files and builtin is None:
+    # a distribution may have the configuration beside the image, and the modules in other packages
+    if not files and builtin is None and not (folder / "config").is_file():
         raise Problem(
             f"there is no module in {folder}",
             expected="a folder that `make modules_install` filled, or .ko files",
@@ -156,7 +158,7 @@ def _walk(folder: Path) -> list[Path]:
         Path(top, name)
         for top, _, names in os.walk(folder)
         for name in names
-        if name.endswith(_ENDS)
+        if name.endswith(ENDS)
     ]
 
 

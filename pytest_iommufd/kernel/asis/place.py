@@ -114,7 +114,7 @@ def _installed(path: Path, release: str) -> Path | None:
     if not release:
         return None
     beside = path.parent
-    if beside.name == release and (beside / "modules.builtin").is_file():
+    if beside.name == release and beside.parent.name == "modules":
         return beside  # as Fedora and Arch have it
     places = (beside.parent / top / release for top in ("lib/modules", "usr/lib/modules"))
     return next(filter(Path.is_dir, places), None) if beside.name == "boot" else None

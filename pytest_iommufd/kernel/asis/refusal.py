@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why a kernel refused a module, from the error of finit_module(2) alone."""
+"""What the agent could not prepare: why a kernel refused a module, and what can be done without."""
 
 from __future__ import annotations
 
@@ -17,7 +17,24 @@ _REASONS = {
     "Function not implemented": "this kernel has no modules (CONFIG_MODULES)",
     "Cannot allocate memory": "the guest has too little memory for it (--iommufd-memory)",
 }
+# What no test needs to run, and what is not as usual without it.
+_SPARED = {
+    "mount.debugfs": "the guest has no debugfs (CONFIG_DEBUG_FS): what the kernel warns of but "
+    "once is seen in one test of each boot, and fault injection has the kernel's own settings",
+}
 _COMPLAINT = re.compile(r"module\.\d+-(?P<name>.*)\.ko: (?P<error>.*)")
+
+
+def remark(complaint: str) -> str:
+    """Say what the tests go without, though they run.
+
+    Args:
+        complaint: as in the agent's greeting.
+
+    Returns:
+        What is not as usual; empty when the complaint is about something that is needed.
+    """
+    return _SPARED.get(complaint.partition(": ")[0], "")
 
 
 def sentence(complaint: str) -> str:

@@ -7,6 +7,8 @@
     sources/commit_HASH/   an exported commit; what it has in common with others are links
     watched/NAME-KEY/      a kernel that `watch` builds again and again: what a finished kernel has,
                            and source/, the copy of the tree that it is built from
+    unpacked/NAME-KEY/     a kernel in packages, unpacked
+    downloads/NAME/        the packages of a kernel that was given by name
     apt/                   the private package lists
     logs/NAME-KEY.log      the log of the last build, finished or not
     locks/                 a lock for each of the above
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from pytest_iommufd.host.progress import Progress
 
 VARIABLE = "PYTEST_IOMMUFD_CACHE"
+FOLDERS = ("kernels", "sources", "unpacked", "downloads", "watched")
+"""The names of the folders of entries."""
 PARTIAL = ".partial"
 """Ends the name of what is being made."""
 _ELSEWHERE = f"free some space, or set {VARIABLE} to a folder on another file system"
@@ -96,6 +100,11 @@ class Cache:
     def unpacked(self) -> Path:
         """The folder of unpacked kernels that others have built."""
         return self.root / "unpacked"
+
+    @property
+    def downloads(self) -> Path:
+        """The folder of downloaded packages of kernels."""
+        return self.root / "downloads"
 
     def log(self, entry: Path) -> Path:
         """The log of an entry's build.
@@ -164,8 +173,8 @@ class Cache:
         """Remove what killed runs left behind, except what a live run is working on."""
         from filelock import FileLock, Timeout  # noqa: PLC0415 - only builders need it
 
-        for folder in (self.kernels, self.sources, self.unpacked, self.watched):
-            for partial in folder.glob(f"*{PARTIAL}"):
+        for name in FOLDERS:
+            for partial in (self.root / name).glob(f"*{PARTIAL}"):
                 entry = partial.with_name(partial.name.removesuffix(PARTIAL))
                 with (
                     contextlib.suppress(Timeout),

@@ -169,7 +169,7 @@ def _packages_on_offer(
     name: str, cache: Cache, progress: Progress, said: list[str], offered: set[str], *, update: bool
 ) -> Iterator[tuple[Path, Apt]]:
     """Trees of a package, and configurations that offer them; `offered` collects versions."""
-    for apt in _configurations(cache, progress, said, update=update):
+    for apt in configurations(cache, progress, said, update=update):
         offered.update(apt.versions(progress))
         if package := apt.candidate(name, progress):
             yield cache.sources / f"{name}_{package}", apt
@@ -195,10 +195,20 @@ def _not_offered(what: str, known: str, said: list[str]) -> Problem:
     )
 
 
-def _configurations(
+def configurations(
     cache: Cache, progress: Progress, said: list[str], *, update: bool
 ) -> Iterator[Apt]:
-    """Configurations to ask, the cheapest first; `said` collects what apt says of failures."""
+    """Find configurations to ask.
+
+    Args:
+        cache: where the private ones are kept.
+        progress: told what is done.
+        said: collects what apt says of failures.
+        update: ask the machine's own, whose lists may be old, last.
+
+    Yields:
+        The configurations, the cheapest first.
+    """
     folder = _folder(cache)
     if not update:
         yield Apt(None, folder / "cache")
@@ -214,7 +224,7 @@ def _with_exact_versions(
     if apt := _private("upstream", cache, progress, said):
         yield "linux", apt
     debian = package_of(version.rpartition(".")[0])
-    for apt in _configurations(cache, progress, said, update=False):
+    for apt in configurations(cache, progress, said, update=False):
         yield debian, apt
 
 
