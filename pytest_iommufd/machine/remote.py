@@ -175,11 +175,12 @@ class RemoteMachine(PipedMachine):
         Args:
             but: the id of a boot that is about to end.
         """
-        end = time.monotonic() + self._care.reboot_seconds
+        seconds = self._care.reboot_seconds
+        end = time.monotonic() + seconds
         switched = bool(but)
         while True:
             try:
-                place = ssh.look(self.host)
+                place = ssh.look(self.host, min(seconds, self.boot_seconds))
             except Problem as problem:
                 self._trouble = problem.what
                 if self._care.power_cycle and not switched:

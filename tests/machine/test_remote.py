@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LEFT = "pytest-iommufd-????????"
 FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/root")  # noqa: S108 - what is looked at
 LONG = 600  # seconds
+BOOT_SECONDS = 20
 NOT_ROOT = 'if [ "$1" = -un ]; then echo jane; else echo 1000; fi'
 
 
@@ -55,7 +56,7 @@ def remote(agent_program: Path) -> Iterator[Callable[..., RemoteMachine]]:
             HOST,
             agent_program,
             Care(**care),  # type: ignore[arg-type]
-            boot_seconds=20,
+            boot_seconds=BOOT_SECONDS,
             call_seconds=call_seconds,
         )
         made.append(machine)
@@ -399,6 +400,21 @@ def test_a_machine_that_does_not_come_back(
     assert "--iommufd-power-cycle" in str(caught.value)
     with pytest.raises(BootFailed, match=gone):
         machine.process()
+
+
+def test_one_that_is_back_is_given_as_long_to_answer_as_at_first(
+    remote: Callable[..., RemoteMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def look(_host: str, seconds: float = 0) -> ssh.Place:
+        given.append(seconds)
+        return ssh.Place("x86_64", "1.2.3", "boot-2")
+
+    monkeypatch.setattr(ssh, "look", look)
+    for deadline in (BOOT_SECONDS + 1, BOOT_SECONDS - 1):
+        assert remote(reboot_seconds=deadline)._back()
+    assert given == [BOOT_SECONDS, BOOT_SECONDS - 1]
 
 
 def test_one_that_does_not_answer_is_power_cycled(
