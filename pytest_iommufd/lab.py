@@ -97,6 +97,7 @@ class Bench:
                 self.kernel.host,
                 self.agent,
                 settings.care,
+                locks=settings.cache / "locks",
                 pci_devices=settings.pci_devices,
                 boot_seconds=settings.boot_seconds,
                 call_seconds=settings.call_seconds,
@@ -220,7 +221,7 @@ class Lab:
     def close(self) -> None:
         """Stop all machines."""
         for bench in self._benches.values():
-            bench.machine.stop()
+            bench.machine.close()
 
 
 LAB = pytest.StashKey[Lab]()

@@ -20,7 +20,8 @@ from pytest_iommufd.host.child import Child
 if TYPE_CHECKING:
     from types import TracebackType
 
-HOST = "lab"
+# A machine is tested by one process here at a time, and these tests may run in several.
+HOST = f"lab-{os.getpid()}"
 _SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 _SECONDS = 10
 
