@@ -99,6 +99,7 @@ class Bench:
                 self.kernel.host,
                 self.agent,
                 settings.care,
+                locks=settings.cache / "locks",
                 pci_devices=settings.pci_devices,
                 boot_seconds=settings.boot_seconds,
                 call_seconds=settings.call_seconds,
@@ -218,7 +219,7 @@ class Lab:
     def close(self) -> None:
         """Stop all machines."""
         for bench in self._benches.values():
-            bench.machine.stop()
+            bench.machine.close()
 
 
 LAB = pytest.StashKey[Lab]()

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from pytest_iommufd.host.child import Child
+
 if TYPE_CHECKING:
     from types import TracebackType
 
-HOST = "lab"
+# A machine is tested by one process here at a time, and these tests may run in several.
+HOST = f"lab-{os.getpid()}"
 _SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 _SECONDS = 10
 
@@ -60,7 +63,7 @@ exit $status
 
 
 class Sshd:
-    """An sshd on loopback, and an `ssh` on the PATH that knows it by the name `lab`.
+    """An sshd on loopback, and an `ssh` on the PATH that knows it by the name HOST.
 
     Args:
         folder: for its keys and files, and for the `ssh`.
@@ -98,12 +101,10 @@ class Sshd:
             words = " ".join((_IN_A_RUN_OF_ITS_OWN, *map(str, command)))
             command = ["unshare", "-m", "sh", "-c", words]
         with (self.folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True
-            )
+            self._child = Child(list(map(str, command)), output=log)
         end = time.monotonic() + _SECONDS
         while b"Server listening" not in (self.folder / "log").read_bytes():
-            if time.monotonic() > end or self._process.poll() is not None:
+            if time.monotonic() > end or self._child.status():
                 said = (self.folder / "log").read_text()
                 self._end()
                 pytest.skip(f"sshd does not run here: {said}")
@@ -121,12 +122,11 @@ class Sshd:
     def _end(self) -> None:
         for pid in self.sessions():
             os.kill(pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
+        self._child.kill()
 
     def sessions(self) -> list[int]:
         """The processes that serve those who are logged in."""
-        return [pid for pid in _children(self._process.pid) for pid in (*_children(pid), pid)]
+        return [pid for pid in _children(self._child.pid) for pid in (*_children(pid), pid)]
 
 
 class StandIn:

@@ -197,6 +197,10 @@ class Machine(abc.ABC):
         self._pulse = None
         self._destroy()
 
+    def close(self) -> None:
+        """End it for good."""
+        self.stop()
+
     def still(self, since: float) -> tuple[float, str]:
         """Return how many seconds it could not run, and why; see Pulse."""
         return self._pulse.still(since) if self._pulse else (0.0, "")

@@ -58,12 +58,14 @@ class RemoteMachine(PipedMachine):
     """The kernel that a machine elsewhere runs.
 
     Nothing stays there: the agent's file is removed before it starts, and it ends with its stream.
-    When the machine is lost, it is waited for until it answers again.
+    When the machine is lost, it is waited for until it answers again. From the first start until
+    close() it is this object's alone: what two runs did to one kernel would be no one's verdict.
 
     Args:
         host: `[USER@]HOST`, as ssh takes it.
         agent: the program, compiled for that machine.
         care: what can be done about it.
+        locks: the folder of the locks by which one object here has the machine.
         pci_devices: addresses of its devices that are bound to vfio-pci and given to the tests.
         boot_seconds, call_seconds: see Machine.
     """
@@ -76,10 +78,13 @@ class RemoteMachine(PipedMachine):
         agent: Path,
         care: Care,
         *,
+        locks: Path,
         pci_devices: tuple[str, ...] = (),
         boot_seconds: float,
         call_seconds: float,
     ) -> None:
+        from filelock import FileLock  # noqa: PLC0415 - costly, and mostly not needed
+
         super().__init__(
             pci_devices=pci_devices, boot_seconds=boot_seconds, call_seconds=call_seconds
         )
@@ -87,6 +92,7 @@ class RemoteMachine(PipedMachine):
         self.iommu = f"the IOMMU of {host}"
         self._agent = agent
         self._care = care
+        self._lock = FileLock(locks / f"machine-{host.rpartition('@')[2]}.lock", timeout=0)
         self._boot_id = ""
         self._trouble = ""
         self._serial: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
@@ -95,7 +101,28 @@ class RemoteMachine(PipedMachine):
     def _command(self) -> list[str]:
         return ssh.start_command(self.host, self._agent.stat().st_size, self.call_seconds)
 
+    def _claim(self) -> None:
+        from filelock import Timeout  # noqa: PLC0415 - as above
+
+        if self._lock.is_locked:
+            return
+        try:
+            self._lock.acquire()
+        except Timeout:
+            problem = Problem(
+                f"{self.host} is in use: another run on this machine tests its kernel",
+                expected="one run at a time, and in it one --kernel for each machine",
+                mend="wait for the end of the other run",
+            )
+            raise self._boot_failed(str(problem)) from None
+
+    def close(self) -> None:
+        """End it, and let others have the machine."""
+        super().close()
+        self._lock.release()
+
     def _launch(self) -> None:
+        self._claim()
         super()._launch()
         if self._care.console:
             self._serial.seek(0)
@@ -175,11 +202,12 @@ class RemoteMachine(PipedMachine):
         Args:
             but: the id of a boot that is about to end.
         """
-        end = time.monotonic() + self._care.reboot_seconds
+        seconds = self._care.reboot_seconds
+        end = time.monotonic() + seconds
         switched = bool(but)
         while True:
             try:
-                place = ssh.look(self.host)
+                place = ssh.look(self.host, min(seconds, self.boot_seconds))
             except Problem as problem:
                 self._trouble = problem.what
                 if self._care.power_cycle and not switched:

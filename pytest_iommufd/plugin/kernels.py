@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from pytest_iommufd.plugin.sharing import Sharing
+
 _CARE = "--iommufd-reboot-deadline, --iommufd-power-cycle and --iommufd-console"
 
 
@@ -54,8 +56,25 @@ def pytest_configure(config: pytest.Config) -> None:
             "--iommufd-vfio names devices of a machine whose own kernel is tested: "
             "--kernel running, --kernel ssh:HOST"
         )
+    how = config.getoption("dist", "no")
+    if elsewhere and how not in {"no", "load"}:
+        raise pytest.UsageError(
+            f"--dist {how} has several workers test one machine at once\n"
+            "expected: --dist load, which -n has by itself: one worker then tests each machine"
+        )
     config.stash[LAB] = Lab(settings, Silent() if is_worker(config) else None)
     config.add_cleanup(config.stash[LAB].close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Sharing | None:
+    """Have pytest-xdist give all tests of a machine elsewhere to one worker."""
+    found = [name for name, spec in names(config).items() if spec.startswith(SSH)]
+    if not found:
+        return None
+    from pytest_iommufd.plugin import sharing  # noqa: PLC0415 - for runs with workers
+
+    return sharing.Sharing(config, log, found)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -78,17 +97,25 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Name the kernels: release, acceleration, agent, source."""
-    return [f"iommufd: {bench.describe()}" for bench in config.stash[LAB].benches]
+    benches = list(config.stash[LAB].benches)
+    lines = [f"iommufd: {bench.describe()}" for bench in benches]
+    hosts = [bench.kernel.host for bench in benches if bench.kernel.host]
+    if hosts and config.getoption("dist", "no") != "no":
+        lines.append(f"iommufd: one worker for all tests of each of: {', '.join(hosts)}")
+    return lines
 
 
 def spread(metafunc: pytest.Metafunc) -> None:
-    """Run a test on each kernel; the first boots while pytest collects."""
+    """Run a test on each kernel; the first boots while pytest collects.
+
+    A machine elsewhere is left alone until a test needs it: it may be another worker's.
+    """
     config = metafunc.config
     specs = _specs(config)
     metafunc.parametrize(
         SPEC, specs, ids=[name_of(spec) for spec in specs], indirect=True, scope="session"
     )
-    if not config.option.collectonly:
+    if not (config.option.collectonly or specs[0].startswith(SSH)):
         # an error shows again, and better, when the first test needs the machine
         with contextlib.suppress(Problem, Verdict):
             config.stash[LAB].bench(specs[0]).machine.start()

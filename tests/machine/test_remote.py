@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LEFT = "pytest-iommufd-????????"
 FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/root")  # noqa: S108 - what is looked at
 LONG = 600  # seconds
+BOOT_SECONDS = 20
 NOT_ROOT = 'if [ "$1" = -un ]; then echo jane; else echo 1000; fi'
 
 
@@ -46,16 +47,17 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 
 @pytest.fixture
-def remote(agent_program: Path) -> Iterator[Callable[..., RemoteMachine]]:
+def remote(agent_program: Path, tmp_path: Path) -> Iterator[Callable[..., RemoteMachine]]:
     """Makes machines elsewhere."""
     made: list[RemoteMachine] = []
 
-    def make(*, call_seconds: float = 10.0, **care: float | str) -> RemoteMachine:
+    def make(host: str = HOST, *, call_seconds: float = 10.0, **care: float | str) -> RemoteMachine:
         machine = RemoteMachine(
-            HOST,
+            host,
             agent_program,
             Care(**care),  # type: ignore[arg-type]
-            boot_seconds=20,
+            locks=tmp_path / "locks",
+            boot_seconds=BOOT_SECONDS,
             call_seconds=call_seconds,
         )
         made.append(machine)
@@ -63,7 +65,7 @@ def remote(agent_program: Path) -> Iterator[Callable[..., RemoteMachine]]:
 
     yield make
     for machine in made:
-        machine.stop()
+        machine.close()
 
 
 def left() -> set[Path]:
@@ -116,6 +118,22 @@ def test_it_can_be_used_again(sshd: Sshd, remote: Callable[..., RemoteMachine]) 
     assert sshd.sessions()
 
 
+def test_two_runs_do_not_test_one_machine_at_once(
+    stand_in: StandIn, remote: Callable[..., RemoteMachine]
+) -> None:
+    stand_in.boots(1)
+    first = remote()
+    first.wait()
+    with pytest.raises(BootFailed, match=f"root@{HOST} is in use: another run") as caught:
+        remote(f"root@{HOST}").wait()
+    assert "one run at a time" in str(caught.value)
+    first.stop()  # as when it was lost: it is still to be used again
+    with pytest.raises(BootFailed, match="is in use"):
+        remote().wait()
+    first.close()
+    assert remote().process().pid
+
+
 @pytest.mark.parametrize("shell", ["dash", "bash", "tcsh", "fish", "zsh", "ksh"])
 def test_any_login_shell_starts_it(
     stand_in: StandIn, remote: Callable[..., RemoteMachine], shell: str
@@ -147,10 +165,10 @@ def test_sudo_is_used_by_who_is_not_root(
 def test_the_header_says_on_which_machine_it_runs(stand_in: StandIn, cache_root: Path) -> None:
     stand_in.boots(1)
     bench = lab.Bench(resolve(f"ssh:root@{HOST}"), lab.Settings(cache_root))
-    assert bench.describe().startswith(f"ssh-root_lab: release {os.uname().release}, ")
-    assert "source the machine root@lab, whose own kernel is tested: iommufd_test can crash" in (
-        bench.describe()
-    )
+    assert bench.describe().startswith(f"ssh-root_{HOST}: release {os.uname().release}, ")
+    assert (
+        f"source the machine root@{HOST}, whose own kernel is tested: iommufd_test can crash"
+    ) in bench.describe()
 
 
 # ---- who cannot be reached, or not be used ----
@@ -232,7 +250,7 @@ def test_no_dev_iommu(stand_in: StandIn, cache_root: Path, monkeypatch: pytest.M
         with pytest.raises(Problem, match="has no usable /dev/no-iommu") as caught:
             bench.ready()
     finally:
-        bench.machine.stop()
+        bench.machine.close()
     assert f"modprobe iommufd on {HOST}" in str(caught.value)
 
 
@@ -399,6 +417,21 @@ def test_a_machine_that_does_not_come_back(
     assert "--iommufd-power-cycle" in str(caught.value)
     with pytest.raises(BootFailed, match=gone):
         machine.process()
+
+
+def test_one_that_is_back_is_given_as_long_to_answer_as_at_first(
+    remote: Callable[..., RemoteMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def look(_host: str, seconds: float = 0) -> ssh.Place:
+        given.append(seconds)
+        return ssh.Place("x86_64", "1.2.3", "boot-2")
+
+    monkeypatch.setattr(ssh, "look", look)
+    for deadline in (BOOT_SECONDS + 1, BOOT_SECONDS - 1):
+        assert remote(reboot_seconds=deadline)._back()
+    assert given == [BOOT_SECONDS, BOOT_SECONDS - 1]
 
 
 def test_one_that_does_not_answer_is_power_cycled(
