@@ -7,12 +7,17 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.series import patchseries
 from pytest_iommufd.kernel.source import revision
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_iommufd.kernel.build.own import Own
 
 FORMS = (
     "running (this machine's kernel), a kernel image, a source tree, "
@@ -29,6 +34,7 @@ _VERSION = re.compile(r"(?P<version>\d+\.\d+(?:\.\d+)?)(?:\+(?P<series>.*))?")
 _PATCHABLE = (
     "a source tree, TREE@REV or X.Y in front of the series: a patched kernel has to be built"
 )
+_BUILT_HERE = "a source tree, TREE@REV or X.Y: their kernels are configured and built"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
 # The x86 boot protocol's signature and where it is (Documentation/arch/x86/boot.rst).
 _MAGIC, _MAGIC_AT = b"HdrS", 0x202
@@ -47,6 +53,7 @@ class Spec:
         version: `X.Y` or `X.Y.Z` of a source package, else empty.
         series: patch series to apply, in order.
         base: the spec of what they are applied to; None without series.
+        own: the user's configuration, if there is one.
     """
 
     text: str
@@ -57,21 +64,41 @@ class Spec:
     version: str = ""
     series: tuple[patchseries.Series, ...] = ()
     base: Spec | None = None
+    own: Own | None = None
 
 
-def parse(text: str) -> Spec:
+def parse(text: str, configs: Sequence[Path] = ()) -> Spec:
     """Tell what a spec names.
 
     Args:
         text: `running`, a path to an image or to a tree, `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES`
             may follow.
+        configs: files of the user's configuration.
 
     Returns:
         The spec. Paths in it are absolute and exist.
 
     Raises:
-        Problem: the text is no spec, names nothing that exists, or names something unusable.
+        Problem: the text is no spec, names nothing that exists, or names something unusable; or the
+            configuration is of no use.
     """
+    spec = _parse(text)
+    if not configs:
+        return spec
+    from pytest_iommufd.kernel.build.own import read  # noqa: PLC0415 - mostly not needed
+
+    if spec.kind in {"running", "image", "built"}:
+        raise Problem(
+            f"a configuration is given, and kernel {text} is not built here",
+            expected=_BUILT_HERE,
+            mend="give no configuration, or the source tree of that kernel",
+        )
+    own = read(configs)
+    base = dataclasses.replace(spec.base, own=own) if spec.base else None
+    return dataclasses.replace(spec, own=own, base=base)
+
+
+def _parse(text: str) -> Spec:
     if text == "running":
         return Spec(text, "running", "running")
     if text.startswith("running+"):

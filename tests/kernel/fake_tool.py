@@ -25,8 +25,9 @@ def make() -> int:
     build = Path(values["O"])
     tree = Path(args[args.index("-C") + 1]).resolve()
     refuse(tree)
-    if "allnoconfig" in args:
-        config = Path(values["KCONFIG_ALLCONFIG"]).read_text()
+    if {"allnoconfig", "olddefconfig"} & set(args):
+        given = values.get("KCONFIG_ALLCONFIG", build / ".config")
+        config = Path(given).read_text()
         dropped = os.environ.get("FAKE_DROPPED", "-")
         lines = [line for line in config.splitlines() if not line.startswith(f"{dropped}=")]
         (build / ".config").write_text("\n".join(lines) + "\n")
