@@ -45,6 +45,7 @@ class Settings:
         call_seconds: how long a round trip may take.
         iommu: the name of an IOMMU that guests have, or "none".
         pci_devices: devices of this machine, bound to vfio-pci, that tests of its kernel may take.
+        configs: files of the user's configuration, for kernels that are built.
     """
 
     cache: Path
@@ -54,6 +55,7 @@ class Settings:
     call_seconds: float = CALL_SECONDS
     iommu: str = NONE
     pci_devices: tuple[str, ...] = ()
+    configs: tuple[Path, ...] = ()
 
 
 class Bench:
@@ -169,7 +171,12 @@ class Lab:
         """
         if spec not in self._benches:
             self._need_tools(spec)
-            kernel = resolve(spec, cache=self.settings.cache, progress=self._progress)
+            kernel = resolve(
+                spec,
+                cache=self.settings.cache,
+                progress=self._progress,
+                configs=self.settings.configs,
+            )
             self._benches[spec] = Bench(kernel, self.settings)
         return self._benches[spec]
 
@@ -180,7 +187,7 @@ class Lab:
         from pytest_iommufd.host import tools  # noqa: PLC0415 - costly, and mostly not needed
 
         names = [] if tools.find(tools.QEMU) else [tools.QEMU]
-        if ready(spec, self.settings.cache) is None:
+        if ready(spec, self.settings.cache, self.settings.configs) is None:
             names += [*tools.KERNEL_BUILD, *tools.UNPACK]
         if tools.missing(*names):
             progress = self._progress or default()

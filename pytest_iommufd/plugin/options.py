@@ -42,6 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "dangerous); may be repeated; default 6.12",
     )
     group.addoption(
+        "--iommufd-config",
+        action="append",
+        metavar="FILE",
+        help="a fragment of a configuration for the kernels that are built; the last of several "
+        "wins. The first may be a whole .config",
+    )
+    group.addoption(
         "--iommufd-rule",
         action="append",
         metavar="PATTERN",
