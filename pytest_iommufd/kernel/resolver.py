@@ -295,8 +295,12 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
         before = None if plan.base else plan.before
         if before and previous.take(before, tree, folder, cache, progress):
             after = "edits"
-        log, own = cache.log(entry), plan.spec.own
-        built = build.build(tree, folder, cache, log, progress, after=after, own=own)
+        built = build.build(
+            *(tree, folder, cache, cache.log(entry), progress),
+            after=after,
+            own=plan.spec.own,
+            copy_of=plan.tree if copied else None,
+        )
         in_place = plan.spec.kind == "tree" and _COPY not in plan.inputs
         if in_place and _content(plan.tree) != plan.inputs["content"]:
             raise Problem(f"{plan.tree} changed while it was being built", mend="run again")

@@ -32,9 +32,10 @@ def make() -> int:
         lines = [line for line in config.splitlines() if not line.startswith(f"{dropped}=")]
         (build / ".config").write_text("\n".join(lines) + "\n")
         return 0
-    if mode == "fail":
+    if mode in {"fail", "fail with path"}:
         print("  CC      drivers/iommu/iommufd/main.o")
-        print("drivers/iommu/iommufd/main.c:7:1: error: expected ';' before 'static'")
+        where = f"{tree}/" if mode == "fail with path" else ""
+        print(f"{where}drivers/iommu/iommufd/main.c:7:1: error: expected ';' before 'static'")
         print("\n".join(f"  CC      other{number}.o" for number in range(60)))
         print("make: *** [Makefile:224: __sub-make] Error 2")
         return 2

@@ -159,6 +159,7 @@ def build(
     *,
     after: After = "",
     own: Own | None = None,
+    copy_of: Path | None = None,
 ) -> Built:
     """Configure and build a kernel.
 
@@ -170,6 +171,7 @@ def build(
         progress: shows what goes on.
         after: what came after that earlier build.
         own: the user's configuration.
+        copy_of: the user's tree, if the source tree is a copy that does not outlive a failure.
 
     Returns:
         What was built.
@@ -188,9 +190,10 @@ def build(
             _compile(make, cache, progress, after)
         except BuildError as error:
             raise error.lacking(cache) or Problem(
-                f"the kernel in {tree} does not build",
+                f"the kernel in {copy_of or tree} does not build",
                 mend=f"see the whole log: {log_path}",
-                detail=error.tail,
+                # make itself sees no symbolic links
+                detail=error.tail.replace(os.path.realpath(tree), str(copy_of or tree)),
             ) from error
     return Built(
         release=(folder / "include/config/kernel.release").read_text("utf-8").strip(),
