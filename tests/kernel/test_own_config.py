@@ -160,6 +160,10 @@ def test_many_options_are_named_in_the_log(tree: Path, file: Callable[..., Path]
         (b'CONFIG_A="open\n', "not an option: 'CONFIG_A=\"open' in {path}, line 1"),
         (b"\x1f\x8b\x08\x00", "not a configuration: {path} is no text"),
         (b"CONFIG_A=y\n\0", "not a configuration: {path} is no text"),
+        (
+            HEAD.replace("x86", "arm64").encode() + b"CONFIG_A=y\n",
+            "{path} is a configuration for arm64",
+        ),
         (b"# nothing\n", "{path} sets no option"),
         (None, "cannot read the configuration {path}: No such file or directory"),
         (

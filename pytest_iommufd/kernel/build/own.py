@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-_HEAD = re.compile(r"#\n# Automatically generated file; DO NOT EDIT\.\n")
+_HEAD = re.compile(
+    r"#\n# Automatically generated file; DO NOT EDIT\.\n(?:# Linux/(?P<architecture>\S+) )?"
+)
 _LINE = re.compile(
     r"# (?P<off>CONFIG_\w+) is not set"
     r'|(?P<symbol>CONFIG_\w+)=(?P<value>"(?:[^"\\]|\\.)*"|[^\s"#]+)\s*(?:#.*)?'
@@ -149,6 +151,12 @@ def read(files: Sequence[Path]) -> Own | None:
         return None
     paths = tuple(path.expanduser().absolute() for path in files)
     texts = [_text(path) for path in paths]
+    head = _HEAD.match(texts[0])
+    if head and not (head["architecture"] or "x86").startswith("x86"):
+        raise Problem(
+            f"{paths[0]} is a configuration for {head['architecture']}",
+            expected="one for x86: kernels are built for x86_64",
+        )
     for path, text in list(zip(paths, texts, strict=True))[1:]:
         if _HEAD.match(text):
             raise Problem(
@@ -157,7 +165,7 @@ def read(files: Sequence[Path]) -> Own | None:
                 mend=f"give {path} first, or only the lines of it that you want",
             )
     settings = [_settings(path, text) for path, text in zip(paths, texts, strict=True)]
-    whole = tuple(settings.pop(0).values()) if _HEAD.match(texts[0]) else ()
+    whole = tuple(settings.pop(0).values()) if head else ()
     changes: dict[str, Setting] = {}
     for one in settings:
         changes |= one
