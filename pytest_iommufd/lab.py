@@ -50,6 +50,7 @@ class Settings:
         iommu: the name of an IOMMU that guests have, or "none".
         pci_devices: devices, bound to vfio-pci, that tests of a kernel that runs already may take.
         care: what can be done about machines elsewhere.
+        configs: files of the user's configuration, for kernels that are built.
     """
 
     cache: Path
@@ -60,6 +61,7 @@ class Settings:
     iommu: str = NONE
     pci_devices: tuple[str, ...] = ()
     care: Care = field(default_factory=Care)
+    configs: tuple[Path, ...] = ()
 
 
 class Bench:
@@ -191,7 +193,12 @@ class Lab:
         """
         if spec not in self._benches:
             self._need_tools(spec)
-            kernel = resolve(spec, cache=self.settings.cache, progress=self._progress)
+            kernel = resolve(
+                spec,
+                cache=self.settings.cache,
+                progress=self._progress,
+                configs=self.settings.configs,
+            )
             self._benches[spec] = Bench(kernel, self.settings)
         return self._benches[spec]
 
@@ -202,7 +209,7 @@ class Lab:
         from pytest_iommufd.host import tools  # noqa: PLC0415 - costly, and mostly not needed
 
         names = [] if tools.find(tools.QEMU) else [tools.QEMU]
-        if ready(spec, self.settings.cache) is None:
+        if ready(spec, self.settings.cache, self.settings.configs) is None:
             names += [*tools.KERNEL_BUILD, *tools.UNPACK]
         if tools.missing(*names):
             progress = self._progress or default()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from pytest_iommufd.kernel.spec import FORMS, parse
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,6 +41,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verb.add_argument(
         "--update", action="store_true", help="look for a newer package of each X.Y first"
     )
+    add_config(verb)
     verb.set_defaults(run=_build)
 
     verb = verbs.add_parser("list", help="show the kernels in the cache")
@@ -48,6 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     verb = verbs.add_parser("path", help="print the image of a kernel in the cache")
     verb.add_argument("spec", metavar="SPEC", help=FORMS)
+    add_config(verb)
     verb.set_defaults(run=_path)
 
     verb = verbs.add_parser(
@@ -70,9 +72,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verb.set_defaults(run=_clean, parser=verb)
 
 
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the option for files of the user's configuration.
+
+    Args:
+        parser: sets `config`, a list of paths.
+    """
+    parser.add_argument(
+        *("--config", "--iommufd-config"),
+        dest="config",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="a fragment of a configuration; the last of several wins. The first may be a whole "
+        ".config",
+    )
+
+
 def _build(args: argparse.Namespace) -> int:
     for spec in args.specs:
-        kernel = resolve(spec, update=args.update)
+        kernel = resolve(spec, update=args.update, configs=args.config)
         print(f"{kernel.name}: {kernel.release or 'release not known'}, {kernel.source}")
     return 0
 
@@ -88,13 +108,13 @@ def _list(_: argparse.Namespace) -> int:
             built = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.built))
             watched = " (watch)" if entry.parent == cache.watched else ""
             print(
-                f"{record.name}{watched}\t{record.release}\t{built}\t{_size(entry)}\t{record.source}"
+                f"{record.name}{watched}\t{record.release}\t{built}\t{_size(entry)}\t{record.described}"
             )
     return 0
 
 
 def _path(args: argparse.Namespace) -> int:
-    kernel = ready(args.spec)
+    kernel = ready(args.spec, configs=args.config)
     if kernel is None:
         raise Problem(
             f"kernel {args.spec} is not built", mend=f"pytest-iommufd kernel build {args.spec}"

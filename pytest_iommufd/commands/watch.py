@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 
+from pytest_iommufd.commands.kernel import add_config
 from pytest_iommufd.host.display import default
 from pytest_iommufd.kernel.cache.store import Cache
 from pytest_iommufd.kernel.spec import parse
@@ -28,6 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="build and test a source tree whenever something is saved in it",
         description=_DESCRIPTION,
     )
+    add_config(parser)
     parser.add_argument("tree", metavar="TREE[+SERIES]", help="the source tree; never written to")
     parser.add_argument(
         "arguments",
@@ -46,8 +48,12 @@ def _run(args: argparse.Namespace) -> int:
     from pytest_iommufd.watch.loop import Loop  # noqa: PLC0415
     from pytest_iommufd.watch.tests import Tests, arguments  # noqa: PLC0415
 
-    spec = parse(args.tree)
-    given = arguments(args.arguments)
+    # also among what is for pytest, which is given a kernel that is built
+    behind = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_config(behind)
+    own, others = behind.parse_known_args(args.arguments)
+    spec = parse(args.tree, [*args.config, *own.config])
+    given = arguments(others)
     tree = tree_of(spec)
     cache = Cache.at(None)
     progress = default()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,9 @@ _TYPES = pytest.StashKey[list[HwptType]]()
 
 def headers(config: pytest.Config) -> Mapping[str, Uapi]:
     """Return the headers that types are looked up in: of this run's kernels, and the shipped."""
-    return known_headers(tuple(config.option.iommufd_kernel or ()))
+    option = config.option
+    configs = tuple(map(Path, option.iommufd_config or ()))
+    return known_headers(tuple(option.iommufd_kernel or ()), configs)
 
 
 def declared(config: pytest.Config) -> list[HwptType]:

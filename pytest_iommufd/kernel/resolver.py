@@ -36,6 +36,8 @@ from pytest_iommufd.kernel.source import (
 from pytest_iommufd.kernel.spec import Spec, check_make_path, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_iommufd.host.progress import Progress
 
 # Builds of one tree or package that are kept: a run that has begun may still boot an earlier one.
@@ -46,6 +48,8 @@ _TRIES = 5
 _COPY = "source"
 # Likewise: the words for make that the environment adds.
 _FLAGS = "make"
+# Likewise: the user's configuration.
+_OWN = "config"
 
 
 def resolve(
@@ -54,6 +58,7 @@ def resolve(
     cache: Path | None = None,
     progress: Progress | None = None,
     update: bool = False,
+    configs: Sequence[Path] = (),
 ) -> Kernel:
     """Have the kernel that a spec names, building it when it is not in the cache.
 
@@ -63,6 +68,7 @@ def resolve(
         cache: the cache folder; None for $PYTEST_IOMMUFD_CACHE or the user's cache directory.
         progress: shows what goes on; None for what suits standard error.
         update: for `X.Y`, look for a package newer than the one that was built.
+        configs: files of the user's configuration: fragments, or a whole .config and fragments.
 
     Returns:
         The kernel, ready to boot.
@@ -70,7 +76,7 @@ def resolve(
     Raises:
         Problem: the spec names nothing usable, or the kernel cannot be built here.
     """
-    parsed = parse(spec)
+    parsed = parse(spec, configs)
     if kernel := _found(parsed, Cache.at(cache), update=update):
         return kernel
     progress = progress or default()
@@ -80,12 +86,13 @@ def resolve(
         progress.done()
 
 
-def ready(spec: str, cache: Path | None = None) -> Kernel | None:
+def ready(spec: str, cache: Path | None = None, configs: Sequence[Path] = ()) -> Kernel | None:
     """Have the kernel that a spec names only if nothing needs to be built for it.
 
     Args:
         spec: as for `resolve`.
         cache: as for `resolve`.
+        configs: as for `resolve`.
 
     Returns:
         The kernel, None when it would have to be built.
@@ -93,7 +100,7 @@ def ready(spec: str, cache: Path | None = None) -> Kernel | None:
     Raises:
         Problem: the spec names nothing usable.
     """
-    return _found(parse(spec), Cache.at(cache), update=False)
+    return _found(parse(spec, configs), Cache.at(cache), update=False)
 
 
 def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
@@ -107,8 +114,8 @@ def _found(spec: Spec, cache: Cache, *, update: bool) -> Kernel | None:
         return _built(spec, spec.path, cache)
     if update:
         return None
-    # Without flags is not with any.
-    known = {_FLAGS: "", **_inputs(spec)}
+    # Without flags is not with any; likewise a configuration.
+    known = {_FLAGS: "", _OWN: "", **_inputs(spec)}
     if spec.base:
         # A patched kernel goes with the unpatched one that is used now, not with an older one.
         plain = {name: value for name, value in known.items() if name != "series"}
@@ -145,7 +152,7 @@ def _built(spec: Spec, folder: Path, cache: Cache) -> Kernel:
 
 def _inputs(spec: Spec) -> dict[str, str]:
     """What goes into the kernel of a spec, as far as it is known without looking for a package."""
-    known = made_with()
+    known = made_with(spec)
     if spec.kind == "tree" and spec.path:
         known["tree"] = str(spec.path)
         known["content"] = _content(spec.path)
@@ -159,8 +166,11 @@ def _inputs(spec: Spec) -> dict[str, str]:
     return _with_series(known, spec) if spec.series else known
 
 
-def made_with() -> dict[str, str]:
-    """Tell what goes into every kernel that is built now.
+def made_with(spec: Spec) -> dict[str, str]:
+    """Tell what goes into every kernel that is built now with the spec's configuration.
+
+    Args:
+        spec: of the kernel.
 
     Returns:
         Names and values.
@@ -177,6 +187,8 @@ def made_with() -> dict[str, str]:
         known["compiler"] = compiler
     if words := toolchain.words():
         known[_FLAGS] = shlex.join(words)
+    if spec.own:
+        known[_OWN] = spec.own.identity()
     return known
 
 
@@ -303,7 +315,12 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
         before = None if plan.base else plan.before
         if before and previous.take(before, tree, folder, cache, progress):
             after = "edits"
-        built = build.build(tree, folder, cache, cache.log(entry), progress, after=after)
+        built = build.build(
+            *(tree, folder, cache, cache.log(entry), progress),
+            after=after,
+            own=plan.spec.own,
+            copy_of=plan.tree if copied else None,
+        )
         in_place = plan.spec.kind == "tree" and _COPY not in plan.inputs
         if in_place and _content(plan.tree) != plan.inputs["content"]:
             raise Problem(f"{plan.tree} changed while it was being built", mend="run again")
@@ -321,6 +338,7 @@ def _build(plan: _Plan, entry: Path, cache: Cache, progress: Progress) -> entrie
             describer=description.describer(),
             built=time.time(),
             inputs=plan.inputs,
+            configuration=built.configuration,
         )
         record.write(partial)
     return record

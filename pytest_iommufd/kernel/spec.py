@@ -18,6 +18,8 @@ from pytest_iommufd.kernel.source import revision
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_iommufd.kernel.build.own import Own
+
 FORMS = (
     "running (this machine's kernel), ssh:[USER@]HOST (that machine's kernel), a kernel image, "
     "IMAGE:FOLDER (an image and its modules), a build folder, "
@@ -41,6 +43,7 @@ _PATCHABLE = (
 )
 _OFFERED = "debian:"
 _PACKAGE = re.compile(r"linux-[a-z]+-[a-z0-9.+~-]+")
+_BUILT_HERE = "a source tree, TREE@REV or X.Y: their kernels are configured and built"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]")
 # ssh would take what begins with a dash for an option of its own.
 _HOST = re.compile(r"(?:[\w.][\w.-]*@)?[\w.:][\w.:%-]*")
@@ -64,6 +67,7 @@ class Spec:
         modules: absolute path of the folder of an image's modules; None when none was named.
         packages: absolute paths of the packages of a kernel.
         offered: name of a kernel's package on this machine's mirrors, else empty.
+        own: the user's configuration, if there is one.
     """
 
     text: str
@@ -80,22 +84,42 @@ class Spec:
     modules: Path | None = None
     packages: tuple[Path, ...] = ()
     offered: str = ""
+    own: Own | None = None
 
 
-def parse(text: str) -> Spec:
+def parse(text: str, configs: Sequence[Path] = ()) -> Spec:
     """Tell what a spec names.
 
     Args:
         text: `running`, `ssh:[USER@]HOST`, `IMAGE:FOLDER`, `debian:PACKAGE`, a path to an image, to
             a build folder or to a tree, `TREE@REV`, `X.Y` or `X.Y.Z`; `+SERIES` may follow the
             last four.
+        configs: files of the user's configuration.
 
     Returns:
         The spec. Paths in it are absolute and exist.
 
     Raises:
-        Problem: the text is no spec, names nothing that exists, or names something unusable.
+        Problem: the text is no spec, names nothing that exists, or names something unusable; or the
+            configuration is of no use.
     """
+    spec = _parse(text)
+    if not configs:
+        return spec
+    from pytest_iommufd.kernel.build.own import read  # noqa: PLC0415 - mostly not needed
+
+    if spec.kind not in {"tree", "commit", "package"}:
+        raise Problem(
+            f"a configuration is given, and kernel {text} is not built here",
+            expected=_BUILT_HERE,
+            mend="give no configuration, or the source tree of that kernel",
+        )
+    own = read(configs)
+    base = dataclasses.replace(spec.base, own=own) if spec.base else None
+    return dataclasses.replace(spec, own=own, base=base)
+
+
+def _parse(text: str) -> Spec:
     if text == "running":
         return Spec(text, "running", "running")
     if text.startswith("running+"):

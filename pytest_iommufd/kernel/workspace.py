@@ -134,8 +134,10 @@ class Workspace:
         return what
 
     def _module(self, progress: Progress) -> bool:
-        """Build the module alone, if that is enough; tells whether it is."""
-        if self._linked is None or not all(map(_of_module, self._unbuilt)):
+        """Build the module alone, if there is one and that is enough; tells whether it is."""
+        if self._linked is None or not (self._build / _MODULE).is_file():
+            return False
+        if not all(map(_of_module, self._unbuilt)):
             return False
         progress.step("building the module")
         with self.log.open("wb", buffering=0) as log:
@@ -152,7 +154,9 @@ class Workspace:
         self._linked = None
         try:
             built = build.build(
-                self.source, self._build, self._cache, self.log, progress, after="edits"
+                *(self.source, self._build, self._cache, self.log, progress),
+                after="edits",
+                own=self._spec.own,
             )
         except Problem as problem:
             error = problem.__cause__
@@ -161,6 +165,7 @@ class Workspace:
             raise
         self._remember(
             release=built.release,
+            configuration=built.configuration,
             modules=[str(module.relative_to(self.folder)) for module in built.modules],
         )
 
@@ -216,7 +221,7 @@ def open_workspace(spec: Spec, cache: Cache, progress: Progress) -> Iterator[Wor
     """
     check_make_path(cache.root)
     tools.ensure(*tools.KERNEL_BUILD, *(tools.PATCH if spec.series else ()), progress=progress)
-    inputs = {**resolver.made_with(), "tree": str(spec.path)}
+    inputs = {**resolver.made_with(spec), "tree": str(spec.path)}
     inputs["series"] = identity_of(spec.series) if spec.series else ""
     key = digest(json.dumps(inputs, sort_keys=True))[:12]
     folder = cache.watched / f"{spec.name}-{key}"
@@ -245,7 +250,8 @@ def _make(
 ) -> None:
     for outdated in entries.find_in(cache.watched, spec.name, {"tree": inputs["tree"]}):
         cache.remove(outdated)
-    kernel = resolver.resolve(spec.text, cache=cache.root, progress=progress)
+    configs = spec.own.files if spec.own else ()
+    kernel = resolver.resolve(spec.text, cache=cache.root, progress=progress, configs=configs)
     record = entries.read(kernel.build.parent) if kernel.build else None
     if not (record and kernel.build and kernel.tree and kernel.uapi):
         raise Problem(f"kernel {spec.name} was removed from the cache", mend="run again")

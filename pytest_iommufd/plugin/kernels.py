@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "call_seconds": option.iommufd_call_deadline,
         "iommu": option.iommufd_iommu,
         "pci_devices": tuple(option.iommufd_vfio),
+        "configs": tuple(map(Path, option.iommufd_config or ())),
     }
     care = {
         "reboot_seconds": option.iommufd_reboot_deadline,

@@ -49,6 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the modules of a kernel image, as installed or in any folder; once for each image",
     )
     group.addoption(
+        "--iommufd-config",
+        action="append",
+        metavar="FILE",
+        help="a fragment of a configuration for the kernels that are built; the last of several "
+        "wins. The first may be a whole .config",
+    )
+    group.addoption(
         "--iommufd-rule",
         action="append",
         metavar="PATTERN",

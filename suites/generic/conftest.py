@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd import absent
-from pytest_iommufd.kernel.headers import known_headers
+from pytest_iommufd.hwpt_types.registry import headers
 from pytest_iommufd.rules.marker import rule, rule_of, some
 from pytest_iommufd.uapi import Uapi
 from pytest_iommufd.uapi.absence import why_absent
@@ -86,7 +86,7 @@ def diverging(rule_name: str) -> pytest.MarkDecorator:
 
 def _headers(config: pytest.Config) -> list[Uapi]:
     """Return all descriptions: those of the kernels that are built, and the shipped ones."""
-    return list(known_headers(tuple(config.option.iommufd_kernel or ())).values())
+    return list(headers(config).values())
 
 
 def _fields(headers: Iterable[Uapi], command: str) -> list[str]:

@@ -27,15 +27,17 @@ def make() -> int:
     build = Path(values["O"])
     tree = Path(args[args.index("-C") + 1]).resolve()
     refuse(tree)
-    if "allnoconfig" in args:
-        config = Path(values["KCONFIG_ALLCONFIG"]).read_text()
+    if {"allnoconfig", "olddefconfig"} & set(args):
+        given = values.get("KCONFIG_ALLCONFIG", build / ".config")
+        config = Path(given).read_text()
         dropped = os.environ.get("FAKE_DROPPED", "-")
         lines = [line for line in config.splitlines() if not line.startswith(f"{dropped}=")]
         (build / ".config").write_text("\n".join(lines) + "\n")
         return 0
-    if mode == "fail":
+    if mode in {"fail", "fail with path"}:
         print("  CC      drivers/iommu/iommufd/main.o")
-        print("drivers/iommu/iommufd/main.c:7:1: error: expected ';' before 'static'")
+        where = f"{tree}/" if mode == "fail with path" else ""
+        print(f"{where}drivers/iommu/iommufd/main.c:7:1: error: expected ';' before 'static'")
         print("\n".join(f"  CC      other{number}.o" for number in range(60)))
         print("make: *** [Makefile:224: __sub-make] Error 2")
         return 2

@@ -161,6 +161,17 @@ def test_only_what_was_edited_since_a_build_out_of_place(tree: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("patch"), reason="patch is not on this machine")
+def test_errors_are_those_of_the_user_s_tree(
+    built: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_MODE", "fail with path")
+    with pytest.raises(Problem, match="does not build") as caught:
+        resolve(str(built))
+    assert caught.value.what == f"the kernel in {built} does not build"
+    assert f"{built}/drivers/iommu/iommufd/main.c:7:1: error" in caught.value.detail
+    assert str(cache) not in caught.value.detail
+
+
 def test_series(built: Path, tmp_path: Path) -> None:
     made = make_series(tmp_path / "v2", make_diff(at=10))
     patched = resolve(f"{built}+{made}")

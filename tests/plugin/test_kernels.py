@@ -375,3 +375,14 @@ def test_after(iommufd):
     )
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*did you mean dev_id*"])
+
+
+def test_a_configuration_is_for_kernels_that_are_built(run: Run, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.config"
+    result = run(SUITE, "--kernel=6.12", f"--iommufd-config={gone}", kernel=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*cannot read the configuration {gone}: No such file*"])
+    gone.write_text("CONFIG_KASAN=y\n")
+    result = run(SUITE, "--kernel=running", f"--iommufd-config={gone}", kernel=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*kernel running is not built here"])

@@ -27,11 +27,13 @@ class Built:
         release: `uname -r` of the kernel.
         image: its bzImage.
         modules: iommufd, vfio-pci and what they need, in the order to load them.
+        configuration: what is to be said of the user's configuration, empty without.
     """
 
     release: str
     image: Path
     modules: tuple[Path, ...]
+    configuration: str = ""
 
 
 def keep(built: Built, folder: Path) -> tuple[str, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from typing import TYPE_CHECKING, Literal
 
@@ -16,10 +17,12 @@ from pytest_iommufd.kernel.build.folder import Built, load_order
 from pytest_iommufd.kernel.cache.store import Estimate, Estimates
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pytest_iommufd.host.progress import Progress
     from pytest_iommufd.host.run import Log
+    from pytest_iommufd.kernel.build.own import Own
     from pytest_iommufd.kernel.cache.store import Cache
 
 RECIPE = "1"
@@ -82,6 +85,10 @@ class Make:
         if status:
             raise BuildError(output)
         return output
+
+    def note(self, lines: Iterable[str]) -> None:
+        """Write lines to the log."""
+        self._log.write("".join(f"{line}\n" for line in lines).encode())
 
 
 class BuildError(Exception):
@@ -151,6 +158,8 @@ def build(
     progress: Progress,
     *,
     after: After = "",
+    own: Own | None = None,
+    copy_of: Path | None = None,
 ) -> Built:
     """Configure and build a kernel.
 
@@ -161,6 +170,8 @@ def build(
         log_path: receives the output, and stays.
         progress: shows what goes on.
         after: what came after that earlier build.
+        own: the user's configuration.
+        copy_of: the user's tree, if the source tree is a copy that does not outlive a failure.
 
     Returns:
         What was built.
@@ -175,28 +186,40 @@ def build(
     with log_path.open("wb", buffering=0) as log:
         make = Make(tree, folder, log)
         try:
-            _configure(make, tree, folder, progress)
+            configuration = _configure(make, tree, folder, own, progress)
             _compile(make, cache, progress, after)
         except BuildError as error:
             raise error.lacking(cache) or Problem(
-                f"the kernel in {tree} does not build",
+                f"the kernel in {copy_of or tree} does not build",
                 mend=f"see the whole log: {log_path}",
-                detail=error.tail,
+                # make itself sees no symbolic links
+                detail=error.tail.replace(os.path.realpath(tree), str(copy_of or tree)),
             ) from error
     return Built(
         release=(folder / "include/config/kernel.release").read_text("utf-8").strip(),
         image=folder / "arch/x86/boot/bzImage",
         modules=load_order(folder),
+        configuration=configuration,
     )
 
 
-def _configure(make: Make, tree: Path, folder: Path, progress: Progress) -> None:
+def _configure(make: Make, tree: Path, folder: Path, own: Own | None, progress: Progress) -> str:
+    """Make the .config; returns what is to be said of the user's configuration."""
     progress.step("configuring")
     wanted = config.options()
     fragment = folder / "pytest-iommufd.config"
-    fragment.write_text(config.render(wanted), "utf-8")
-    make(f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig", progress=progress)
-    config.check(wanted, folder / ".config", tree)
+    fragment.write_text(own.render() if own else config.render(wanted), "utf-8")
+    if own and own.whole:
+        shutil.copyfile(fragment, folder / ".config")
+        make("olddefconfig", progress=progress)
+    else:
+        make(f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig", progress=progress)
+    if own is None:
+        config.check(wanted, folder / ".config", tree)
+        return ""
+    said, lines = own.check(folder / ".config", tree)
+    make.note(lines)
+    return said
 
 
 def _compile(make: Make, cache: Cache, progress: Progress, after: After) -> None:

@@ -34,6 +34,7 @@ class Record:
         describer: hash of the code that wrote that description.
         built: when, seconds since 1970.
         inputs: all that went in, by name; their hash is the entry's key.
+        configuration: what is to be said of the user's configuration, empty without.
     """
 
     name: str
@@ -46,6 +47,12 @@ class Record:
     describer: str
     built: float
     inputs: dict[str, str] = field(default_factory=dict)
+    configuration: str = ""
+
+    @property
+    def described(self) -> str:
+        """Where it came from and how it was configured, for people."""
+        return self.source + self.configuration
 
     def write(self, entry: Path) -> None:
         """Keep it in the entry's folder.
@@ -56,7 +63,10 @@ class Record:
         Raises:
             OSError: it cannot be written.
         """
-        write_whole(entry / _RECORD, json.dumps(asdict(self), indent=1))
+        values = asdict(self)
+        if not self.configuration:  # which versions before it was there can read
+            del values["configuration"]
+        write_whole(entry / _RECORD, json.dumps(values, indent=1))
 
 
 def path_of(cache: Cache, name: str, inputs: dict[str, str]) -> Path:
@@ -132,7 +142,7 @@ def load(cache: Cache, entry: Path, record: Record, spec: str) -> Kernel:
         spec=spec,
         name=record.name,
         release=record.release,
-        source=record.source,
+        source=record.described,
         image=entry / record.image,
         modules=tuple(entry / module for module in record.modules),
         uapi=entry / record.uapi,
