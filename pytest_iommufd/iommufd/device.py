@@ -10,7 +10,15 @@ from pytest_iommufd.iommufd.object import IommufdObject
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd.object import DevIommu
-    from pytest_iommufd.uapi import Struct
+    from pytest_iommufd.uapi import Struct, Uapi
+
+# What every iommufd_test.h has as MOCK_APERTURE_START.
+_FIRST_IOVA = 1 << 24
+
+
+def first_iova(uapi: Uapi) -> int:
+    """Return the first IOVA that mock devices can use; real ones can use it, too."""
+    return int(getattr(uapi, "MOCK_APERTURE_START", _FIRST_IOVA))
 
 
 class MockDevice(IommufdObject):

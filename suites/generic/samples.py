@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_iommufd import IoctlError, absent
 from pytest_iommufd.iommufd import HwptData
+from pytest_iommufd.iommufd.device import first_iova
+from pytest_iommufd.uapi import UnknownNameError
+from pytest_iommufd.uapi.absence import TEST_COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,7 +57,7 @@ class Objects:
         self.uapi = context.uapi
         self._make_memory = memory
         self._answers = answers
-        self._iova = self.uapi.MOCK_APERTURE_START
+        self._iova = first_iova(self.uapi)
 
     def new_iova(self) -> int:
         """Return where nothing is mapped yet."""
@@ -66,7 +69,7 @@ class Objects:
         return self.ioas.map(self.memory, PAGE, iova=self.new_iova())
 
     def kinds(self) -> list[str]:
-        """Return the kinds that the kernel has."""
+        """Return the kinds that the kernel has, of which there can be one here."""
         needs = {
             "viommu": "VIOMMU",
             "vdevice": "VDEVICE",
@@ -77,7 +80,15 @@ class Objects:
             kind
             for kind in (*KINDS, *needs)
             if kind not in needs or self._has(f"IOMMU_{needs[kind]}_ALLOC")
+            if self.uapi.has(TEST_COMMAND) or self._is_made(kind)
         ]
+
+    def _is_made(self, kind: str) -> bool:
+        """Make one without iommufd_test, which only some can be."""
+        try:
+            return getattr(self, kind) is not None
+        except UnknownNameError:
+            return False
 
     def _has(self, ioctl: str) -> bool:
         return self.uapi.has(ioctl) and self._answers(ioctl)

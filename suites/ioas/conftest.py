@@ -11,6 +11,7 @@ import pytest
 from pytest_iommufd import IoctlError
 from pytest_iommufd.iommufd import Context
 from pytest_iommufd.iommufd.accounting import CAP_IPC_LOCK, CAP_SYS_RESOURCE, drop_capability
+from pytest_iommufd.iommufd.device import first_iova
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd import Buffer, Ioas
@@ -24,7 +25,7 @@ NEVER_USED = 9999
 @pytest.fixture
 def base(uapi: Uapi) -> int:
     """The first IOVA that a mock device can use."""
-    return int(uapi.MOCK_APERTURE_START)
+    return first_iova(uapi)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_iommufd.iommufd import Context, Request
+from pytest_iommufd.iommufd.device import first_iova
 from pytest_iommufd.iommufd.meanwhile import meanwhile
 from pytest_iommufd.iommufd.vfio import VfioContainer
 
@@ -80,7 +81,7 @@ def type1v2(with_device: VfioContainer) -> VfioContainer:
 @pytest.fixture
 def start(iommufd: Context) -> int:
     """The first address that a mock device can be mapped at."""
-    return iommufd.uapi.MOCK_APERTURE_START
+    return first_iova(iommufd.uapi)
 
 
 @pytest.fixture
