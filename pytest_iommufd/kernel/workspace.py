@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Self
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
 from pytest_iommufd.kernel import description, resolver
+from pytest_iommufd.kernel.asis import modules
 from pytest_iommufd.kernel.build import make as build
-from pytest_iommufd.kernel.build.folder import load_order, relocate
+from pytest_iommufd.kernel.build.folder import relocate
 from pytest_iommufd.kernel.cache import entries
 from pytest_iommufd.kernel.series import derive
 from pytest_iommufd.kernel.series.patchseries import identity as identity_of
@@ -260,6 +261,7 @@ def _make(
     base = derive.Base(
         kernel.build.parent, spec.name, kernel.tree, record.source, record.inputs, shared
     )
+    order = modules.of_build(kernel.build).load_order("")
     cache.need(build.BUILD_SIZE + base.copy_size)
     with cache.making(folder) as partial:
         source = derive.derive(base, (), partial, cache, progress)
@@ -270,9 +272,7 @@ def _make(
             record,
             tree=str(folder / derive.SOURCE),
             image=_IMAGE,
-            modules=[
-                f"build/{path.relative_to(kernel.build)}" for path in load_order(kernel.build)
-            ],
+            modules=[f"build/{path.relative_to(kernel.build)}" for path in order],
             inputs=inputs,
         ).write(partial)
 

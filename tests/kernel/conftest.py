@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from asis_files import add_module
 from kernel_helpers import Recorder, make_tree
 
 from pytest_iommufd.host import tools
@@ -36,6 +37,9 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if real := shutil.which(name):
             (folder / name).symlink_to(real)
     monkeypatch.setenv("PATH", str(folder))
+    add_module(tmp_path / "modules", "tree")
+    add_module(tmp_path / "modules", "iommufd", "tree")
+    monkeypatch.setenv("FAKE_MODULES", str(tmp_path / "modules"))
     monkeypatch.setenv("FAKE_RECORD", str(tmp_path / "calls"))
     monkeypatch.setenv("FAKE_OFFERS", "6.12=6.12.1-1 6.1=6.1.9-1")
     monkeypatch.setenv(tools.NO_INSTALL, "1")

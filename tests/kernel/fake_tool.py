@@ -62,8 +62,10 @@ def make() -> int:
         "include/config/kernel.release": b"6.12.1-fake\n",
         "drivers/iommu/iommufd/iommufd.mod": b"drivers/iommu/iommufd/hwpt.o\n",
         "modules.order": b"lib/tree.o\ndrivers/iommu/iommufd/iommufd.o\n",
-        "lib/tree.ko": b"\x7fELF\0depends=\0",
-        "drivers/iommu/iommufd/iommufd.ko": b"\x7fELF\0depends=tree\0name=iommufd\0",
+        "lib/tree.ko": Path(os.environ["FAKE_MODULES"], "tree.ko").read_bytes(),
+        "drivers/iommu/iommufd/iommufd.ko": Path(
+            os.environ["FAKE_MODULES"], "iommufd.ko"
+        ).read_bytes(),
     }
     for path, content in files.items():
         (build / path).parent.mkdir(parents=True, exist_ok=True)

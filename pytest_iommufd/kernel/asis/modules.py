@@ -13,10 +13,10 @@ from pathlib import Path
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import unpack
 from pytest_iommufd.kernel.asis import module
-from pytest_iommufd.kernel.build.folder import TOPS
 
 CHANNEL = ("virtio_pci", "virtio_console")
 """The drivers of the channel to the agent."""
+_TOPS = ("iommufd", "vfio_pci")  # what tests need
 ENDS = tuple(f".ko{suffix}" for suffix in unpack.SUFFIXES)
 """Ends the names of modules' files."""
 # Of two modules of one name the one in this folder is meant, as depmod has it by default.
@@ -57,7 +57,7 @@ class Modules:
             Problem: a file is of no use, a module of another kernel, or what it needs is missing.
         """
         order: dict[str, Path] = {}
-        for name in (*CHANNEL, *TOPS):
+        for name in (*CHANNEL, *_TOPS):
             if name in self.files:
                 self._add(name, release, order)
         return tuple(order.values())

@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING
 from pytest_iommufd.kernel.cache.store import partial_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
-
-TOPS = ("iommufd", "vfio_pci")
-"""The modules that tests need; what these need comes along."""
 
 
 @dataclass(frozen=True)
@@ -98,39 +95,3 @@ def relocate(folder: Path, moved: Mapping[Path, Path]) -> None:
             times = path.stat()
             path.write_bytes(after)
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def load_order(folder: Path, tops: Sequence[str] = TOPS) -> tuple[Path, ...]:
-    """Find modules and what they need.
-
-    Args:
-        folder: a build directory.
-        tops: the modules' names; those that the kernel has not are left out.
-
-    Returns:
-        Module files in the order to load them; empty when all are built in.
-    """
-    files = {
-        path.stem.replace("-", "_"): path
-        for line in (folder / "modules.order").read_text("utf-8").split()
-        for path in [folder / line.replace(".o", ".ko")]
-    }
-    order: dict[str, Path] = {}
-
-    def add(name: str) -> None:
-        if name in order or name not in files:
-            return
-        for needed in _depends(files[name]):
-            add(needed)
-        order[name] = files[name]
-
-    for top in tops:
-        add(top)
-    return tuple(order.values())
-
-
-def _depends(module: Path) -> list[str]:
-    """The names that modpost wrote into a module as its dependencies."""
-    found = re.search(rb"\0depends=([^\0]*)\0", module.read_bytes())
-    names = found[1].decode().split(",") if found else []
-    return [name.replace("-", "_") for name in names if name]

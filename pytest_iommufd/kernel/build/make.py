@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host.resources import jobs
 from pytest_iommufd.host.run import run
+from pytest_iommufd.kernel.asis import modules
 from pytest_iommufd.kernel.build import config, toolchain
-from pytest_iommufd.kernel.build.folder import Built, load_order
+from pytest_iommufd.kernel.build.folder import Built
 from pytest_iommufd.kernel.cache.store import Estimate, Estimates
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def build(
     return Built(
         release=(folder / "include/config/kernel.release").read_text("utf-8").strip(),
         image=folder / "arch/x86/boot/bzImage",
-        modules=load_order(folder),
+        modules=modules.of_build(folder).load_order(""),
         configuration=configuration,
     )
 
