@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -120,9 +121,14 @@ class Sshd:
         self._end()
 
     def _end(self) -> None:
-        for pid in self.sessions():
-            os.kill(pid, signal.SIGKILL)
+        self.cut()
         self._child.kill()
+
+    def cut(self) -> None:
+        """End all connections, as a network does."""
+        for pid in self.sessions():
+            with contextlib.suppress(ProcessLookupError):  # it ends with the one before
+                os.kill(pid, signal.SIGKILL)
 
     def sessions(self) -> list[int]:
         """The processes that serve those who are logged in."""
