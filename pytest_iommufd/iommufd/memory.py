@@ -13,6 +13,7 @@ MAP_HUGETLB = 0x40000
 MAP_FIXED = 0x10
 MFD_HUGETLB = 0x4
 HUGE_PAGE_SIZE = 2 << 20
+_HUGE_PAGES = f"/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE_SIZE >> 10}kB/nr_hugepages"
 
 
 class Buffer:
@@ -94,3 +95,22 @@ class Buffer:
         self.process.checked(
             "munmap", self.address + offset, self.size - offset if size is None else size
         )
+
+
+def why_no_huge_pages(process: Process, count: int) -> str:
+    """Say why a process cannot map huge pages, whether others are in use or not.
+
+    Args:
+        process: which would map them.
+        count: how many of them.
+
+    Returns:
+        The reason, "" where the machine keeps that many for all its processes.
+    """
+    try:
+        kept = int(process.read_file(_HUGE_PAGES))
+    except FileNotFoundError:
+        return "the kernel has no huge pages of 2 MiB: CONFIG_HUGETLBFS=y brings them"
+    if kept < count:
+        return f"the machine keeps {kept} huge pages: echo 8 > {_HUGE_PAGES} keeps enough"
+    return ""

@@ -92,8 +92,8 @@ def test_huge_pages(mock_device, ioas, huge_buffer, start):
 
 @rule("pages.huge.hugetlb_file")
 @pytest.mark.parametrize("start", SOME_EDGES, ids=hex)
-def test_huge_pages_of_a_file(mock_device, ioas, process, start):
-    memory = Buffer.memfd(process, 2 * HUGE_PAGE_SIZE, huge=True)
+def test_huge_pages_of_a_file(mock_device, ioas, huge_buffers, start):
+    memory = huge_buffers(kind="memfd")
     for end in (end for end in ENDS if end > start):
         iova = ioas.map_file(memory.fd, end - start, start=start)
         check_map(mock_device.hwpt, iova, memory.address + start, end - start)
