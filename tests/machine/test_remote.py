@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -246,11 +247,9 @@ def test_no_dev_iommu(stand_in: StandIn, cache_root: Path, monkeypatch: pytest.M
     stand_in.boots(1)
     monkeypatch.setattr(lab, "DEVICE", "/dev/no-iommu")
     bench = lab.Bench(resolve(f"ssh:{HOST}"), lab.Settings(cache_root))
-    try:
-        with pytest.raises(Problem, match="has no usable /dev/no-iommu") as caught:
-            bench.ready()
-    finally:
-        bench.machine.close()
+    no_device = pytest.raises(Problem, match="has no usable /dev/no-iommu")
+    with closing(bench.machine), no_device as caught:
+        bench.ready()
     assert f"modprobe iommufd on {HOST}" in str(caught.value)
 
 
@@ -398,6 +397,9 @@ def test_a_console_that_cannot_be_watched_is_told(
     stand_in.boots(1)
     machine = remote(console="echo no such line >&2; exit 4")
     machine.wait()
+    end = time.monotonic() + BOOT_SECONDS
+    while "exited" not in machine.console() and time.monotonic() < end:
+        time.sleep(0.1)
     assert "no such line" in machine.console()
     assert "(the command for the console exited with status 4)" in machine.console()
 
@@ -466,6 +468,7 @@ def test_another_kernel_after_a_boot_is_not_tested(stand_in: StandIn, cache_root
     stand_in.boots(1)
     stand_in.has("uname", 'if [ "$1" = -m ]; then exec /bin/uname -m; else echo 1.2.3; fi')
     bench = lab.Bench(resolve(f"ssh:{HOST}"), lab.Settings(cache_root))
-    with pytest.raises(BootFailed, match=f"{HOST} was booted with another kernel") as caught:
+    another = pytest.raises(BootFailed, match=f"{HOST} was booted with another kernel")
+    with closing(bench.machine), another as caught:
         bench.machine.wait()
     assert "1.2.3, which it ran when the tests began" in str(caught.value)
