@@ -16,6 +16,7 @@ from pytest_iommufd.iommufd.viommu import Viommu
 
 if TYPE_CHECKING:
     from pytest_iommufd.iommufd.hwpt import UserData
+    from pytest_iommufd.iommufd.standin import StandIns
     from pytest_iommufd.iommufd.together import Together
     from pytest_iommufd.machine import Process
     from pytest_iommufd.uapi import Uapi
@@ -32,10 +33,14 @@ class Context(DevIommu):
         process: who opens it.
         uapi: the kernel's structs.
         together: see IoctlFile.
+
+    Attributes:
+        stand_ins: where mock_device() takes real devices from; None with mock devices.
     """
 
     def __init__(self, process: Process, uapi: Uapi, together: Together | None = None) -> None:
         super().__init__(process, uapi, DEVICE, together=together)
+        self.stand_ins: StandIns | None = None
 
     def has(self, name: str) -> bool:
         """Tell whether the kernel has an ioctl: one that it lacks gives ENOTTY."""
@@ -75,6 +80,8 @@ class Context(DevIommu):
         given |= fields
         if "data_type" in given and not self.uapi.has("iommu_hwpt_alloc.data_type"):
             given["hwpt_type"] = given.pop("data_type")
+        if isinstance(device, MockDevice) and self.stand_ins:
+            self.stand_ins.check(given.get("flags", 0))
         struct = self.make("IOMMU_HWPT_ALLOC", **given)
         return Hwpt(self, struct.out_hwpt_id)
 
@@ -103,6 +110,8 @@ class Context(DevIommu):
             flags: MOCK_FLAGS_DEVICE_*.
         """
         __tracebackhide__ = True
+        if self.stand_ins and not flags:
+            return self.stand_ins.take(self, pt)
         op, given = "mock_domain", {}
         if flags:
             op, given = "mock_domain_flags", {"mock_domain_flags": {"dev_flags": flags}}

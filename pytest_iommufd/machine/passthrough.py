@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PCI = "/sys/bus/pci"
 _DRIVER = "vfio-pci"
+_FILES = "/dev/vfio/devices"
 _LINK_SIZE = 4096
 # The attributes of each IOMMU, by which its driver is known: a folder in its sysfs device.
 _DRIVERS = {"intel-iommu": "intel", "amd-iommu": "amd"}
@@ -91,13 +92,14 @@ def _node(process: Process, address: str, machine: Machine) -> Node:
     device = f"{_PCI}/devices/{address}"
     if machine.binds:
         _bind(process, address)
-    try:
-        names = process.list_folder(f"{device}/vfio-dev")
-    except OSError:
-        names = []
+    names = _names(process, f"{device}/vfio-dev")
     if not names and machine.binds:
         raise UnavailableError(f"{_DRIVER} did not take {address}: the kernel uses no IOMMU for it")
-    if not names:
+    # VFIO numbers its devices, with or without files for them
+    files = set(names) & set(_names(process, _FILES))
+    if not files and machine.binds:
+        raise UnavailableError(f"the kernel has no {_FILES}: CONFIG_VFIO_DEVICE_CDEV=y brings it")
+    if not files:
         raise Problem(
             f"--iommufd-vfio {address}: no such device is bound to {_DRIVER}, with "
             "CONFIG_VFIO_DEVICE_CDEV",
@@ -108,7 +110,14 @@ def _node(process: Process, address: str, machine: Machine) -> Node:
     link = _read_link(process, f"{device}/iommu_group")
     attributes = process.list_folder(f"{device}/iommu")
     driver = next((_DRIVERS[name] for name in attributes if name in _DRIVERS), "")
-    return Node(address, f"/dev/vfio/devices/{names[0]}", int(link.rpartition("/")[2]), driver)
+    return Node(address, f"{_FILES}/{names[0]}", int(link.rpartition("/")[2]), driver)
+
+
+def _names(process: Process, folder: str) -> list[str]:
+    try:
+        return process.list_folder(folder)
+    except OSError:
+        return []
 
 
 def _bind(process: Process, address: str) -> None:

@@ -66,7 +66,7 @@ def why_absent(uapi: Uapi, name: str) -> str:
     """
     if uapi.has(name):
         return ""
-    if _is_of_test(uapi, name) and not uapi.has(TEST_COMMAND):
+    if _is_of_test(uapi, name.partition(".")[0]) and not uapi.has(TEST_COMMAND):
         return NO_IOMMUFD_TEST
     return f"the kernel's header does not define {name}"
 

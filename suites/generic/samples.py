@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_iommufd import IoctlError, absent
 from pytest_iommufd.iommufd import HwptData
 from pytest_iommufd.iommufd.device import first_iova
+from pytest_iommufd.iommufd.standin import StandInError
 from pytest_iommufd.uapi import UnknownNameError
 from pytest_iommufd.uapi.absence import TEST_COMMAND
 
@@ -87,7 +88,7 @@ class Objects:
         """Make one without iommufd_test, which only some can be."""
         try:
             return getattr(self, kind) is not None
-        except UnknownNameError:
+        except (StandInError, UnknownNameError):
             return False
 
     def _has(self, ioctl: str) -> bool:

@@ -15,6 +15,7 @@ from pytest_iommufd.hwpt_types.registry import headers
 from pytest_iommufd.hwpt_types.values import Bits
 from pytest_iommufd.iommufd import MockDevice, UserData
 from pytest_iommufd.rules.marker import some
+from pytest_iommufd.uapi.absence import why_absent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -154,8 +155,8 @@ def _known(request: pytest.FixtureRequest, uapi: Uapi) -> None:
     marker = request.node.get_closest_marker(_MARKER)
     for part in (declared, _parts(declared).get(marker.args[1].partition("+")[0], declared)):
         for name in (part.data_type, part.struct):
-            if not uapi.has(name):
-                absent(f"the kernel's header does not define {name}")
+            if why := why_absent(uapi, name):
+                absent(why)
     field = params.get("field")
     if field and not uapi.has(f"{field.data.struct}.{field.name.partition('[')[0]}"):
         absent(f"the kernel's struct {field.data.struct} has no {field.name}")

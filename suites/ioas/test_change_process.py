@@ -35,14 +35,14 @@ def mode(iommufd: Context, uapi: Uapi, request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def pinned(
-    mode: int, iommufd: Context, memfd_buffer: Buffer, request: pytest.FixtureRequest
+    mode: int, iommufd: Context, memfd_buffer: Buffer, base: int, request: pytest.FixtureRequest
 ) -> Ioas:
     """An IOAS with four pages of a file, pinned for a mock device and counted."""
     assert mode in (0, 1)
     ioas = iommufd.ioas_alloc()
     iommufd.mock_device(ioas)
     request.getfixturevalue("without_ipc_lock")
-    ioas.map_file(memfd_buffer.fd, PAGES * PAGE)
+    ioas.map_file(memfd_buffer.fd, PAGES * PAGE, iova=base)
     return ioas
 
 

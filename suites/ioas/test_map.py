@@ -368,7 +368,7 @@ def test_automatic_iova_may_be_between_areas(ioas, buffer, page_size):
 
 @rule("ioas.map.no_room")
 @pytest.mark.parametrize("why", ["reserved", "aperture", "allowed"])
-def test_no_room_for_an_automatic_iova(expected, request, ioas, page_size, why):
+def test_no_room_for_an_automatic_iova(expected, request, ioas, page_size, uapi, why):
     length = page_size
     if why == "reserved":
         ioas.add_reserved(0, LAST)
@@ -376,7 +376,7 @@ def test_no_room_for_an_automatic_iova(expected, request, ioas, page_size, why):
         ioas.allow_iovas((1 << 20, (1 << 20) + page_size - 2))
     else:
         request.getfixturevalue("mock_device")
-        length = 1 << 31
+        length = uapi.MOCK_APERTURE_LAST + 1
     with expected:
         ioas.map(0, length)
 

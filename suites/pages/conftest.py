@@ -40,11 +40,13 @@ def unprivileged(process: Process) -> None:
 
 
 @pytest.fixture
-def memory_limit(iommufd: Context) -> Iterator[Callable[[int], None]]:
+def memory_limit(iommufd: Context, uapi: Uapi) -> Iterator[Callable[[int], None]]:
     """Sets how many bytes the kernel may use for lists of pages, for all contexts."""
+    # before the test: without iommufd_test nothing is to be set back after it
+    op = uapi.IOMMU_TEST_OP_SET_TEMP_MEMORY_LIMIT
 
     def limit(size: int) -> None:
-        iommufd.test("set_temp_memory_limit", memory_limit={"limit": size})
+        iommufd.ioctl("IOMMU_TEST_CMD", op=op, memory_limit={"limit": size})
 
     yield limit
     if iommufd.process.alive:

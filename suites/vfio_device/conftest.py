@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 
 NO_ID = 0xDEAD
 # Of VT-d's extended capability register.
-_NEST, _SLADS, _SMPWC, _SC = 1 << 26, 1 << 45, 1 << 48, 1 << 7
-_SCALABLE, _PASID, _SRS, _EAFS = 1 << 43, 1 << 40, 1 << 31, 1 << 34
+_SC, _SCALABLE, _PASID, _SRS, _EAFS = 1 << 7, 1 << 43, 1 << 40, 1 << 31, 1 << 34
 # Of its capability register.
 _FL5LP = 1 << 60
 # Of AMD's extended feature registers.
-_GT, _PPR, _GATS, _GIOSUP, _HDSUP = 1 << 4, 1 << 1, 3 << 12, 1 << 48, 1 << 52
-_GCR3TRPMODE = 1 << 3
+_GT, _PPR, _GATS = 1 << 4, 1 << 1, 3 << 12
 
 
 # ---- whose IOMMU it is ----
@@ -46,51 +44,12 @@ def is_amd(iommu_driver: str) -> bool:
     return iommu_driver == "amd"
 
 
-@pytest.fixture
-def vtd_registers(vfio_nodes: tuple[Node, ...], ledger: Ledger) -> tuple[int, int]:
-    """VT-d's capability and extended capability register."""
-    folder = f"{vfio_nodes[0].iommu}/intel-iommu"
-    names = ("cap", "ecap")
-    cap, ecap = (int(ledger.process.read_file(f"{folder}/{name}"), 16) for name in names)
-    return cap, ecap
-
-
-@pytest.fixture
-def amd_registers(vfio_nodes: tuple[Node, ...], ledger: Ledger) -> tuple[int, int]:
-    """AMD's extended feature registers."""
-    text = ledger.process.read_file(f"{vfio_nodes[0].iommu}/amd-iommu/features")
-    efr, efr2 = (int(number, 16) for number in text.split(b":"))
-    return efr, efr2
-
-
 # ---- what it can ----
 
 
 def _ecap(request: pytest.FixtureRequest) -> int:
     registers: tuple[int, int] = request.getfixturevalue("vtd_registers")
     return registers[1]
-
-
-@pytest.fixture
-def has_nesting(iommu_driver: str, request: pytest.FixtureRequest) -> bool:
-    """Whether it translates in two stages, and in a way that the driver can use."""
-    if iommu_driver == "intel":
-        wanted = _NEST | _SCALABLE
-        return _ecap(request) & wanted == wanted
-    if iommu_driver == "amd":
-        efr, efr2 = request.getfixturevalue("amd_registers")
-        parents = request.getfixturevalue("uapi").has("iommu_hwpt_amd_guest")
-        return bool(parents and efr & _GT and efr & _GIOSUP and efr2 & _GCR3TRPMODE)
-    return False
-
-
-@pytest.fixture
-def has_dirty(iommu_driver: str, request: pytest.FixtureRequest) -> bool:
-    """Whether it tracks dirty pages."""
-    if iommu_driver == "intel":
-        wanted = _SLADS | _SMPWC | _SCALABLE
-        return _ecap(request) & wanted == wanted
-    return iommu_driver == "amd" and bool(request.getfixturevalue("amd_registers")[0] & _HDSUP)
 
 
 @pytest.fixture

@@ -171,6 +171,18 @@ def test_a_kernel_without_vfio_pci_gives_no_device(
         passthrough.nodes(machine)
 
 
+def test_a_kernel_without_files_of_vfio_devices_gives_no_device(
+    new_vm: Callable[..., VirtualMachine],
+) -> None:
+    machine = new_vm(iommu="intel")
+    task = machine.process()
+    for node in passthrough.nodes(machine):
+        task.write(task.arena, node.path.encode() + b"\0")
+        task.checked("unlinkat", process.AT_FDCWD, task.arena, 0)
+    with pytest.raises(passthrough.UnavailableError, match="CONFIG_VFIO_DEVICE_CDEV=y brings it"):
+        passthrough.nodes(machine)
+
+
 def test_a_device_of_this_machine_must_be_bound_by_its_owner(agent_program: Path) -> None:
     machine = LocalMachine(agent_program, pci_devices=(NO_DEVICE,))
     try:

@@ -15,6 +15,7 @@ OF_TEST = (
     "IOMMU_HWPT_DATA_SELFTEST",
     "iommu_test_cmd.op",
     "iommu_hwpt_selftest",
+    "iommu_hwpt_selftest.pagetable_type",
 )
 OF_IOMMUFD = ("IOMMU_HWPT_ALLOC", "iommu_hwpt_alloc.data_type", "VFIO_DEVICE_BIND_IOMMUFD")
 
