@@ -10,6 +10,7 @@ and whether the look itself came late, as the whole host stood still.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -85,9 +86,8 @@ class Pulse:
     def _delays(self) -> dict[str, float]:
         """Return how long each thread was ready to run and did not, where the host counts that."""
         delays = {}
-        for file in self._process.glob("task/*/schedstat"):
-            try:
-                delays[file.parent.name] = int(file.read_text().split()[1]) / _NS
-            except (OSError, IndexError):
-                continue  # it has ended
+        with contextlib.suppress(OSError):  # the process may end while its threads are listed
+            for file in self._process.glob("task/*/schedstat"):
+                with contextlib.suppress(OSError, IndexError):  # or one of them
+                    delays[file.parent.name] = int(file.read_text().split()[1]) / _NS
         return delays

@@ -6,8 +6,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_iommufd.machine.pulse import Pulse
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_only_the_time_that_a_process_was_stopped_counts() -> None:
@@ -27,3 +32,19 @@ def test_only_the_time_that_a_process_was_stopped_counts() -> None:
         assert pulse.still(stopped)[0] > 1.1
         pulse.close()
         process.kill()
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(folder: Path, pattern: str) -> None:
+        raise FileNotFoundError(folder, pattern)
+
+    with subprocess.Popen(["sleep", "60"]) as process:
+        pulse = Pulse(process.pid)
+        try:
+            monkeypatch.setattr(Path, "glob", gone)
+            assert pulse.still(time.monotonic())[0] == 0
+        finally:
+            pulse.close()
+            process.kill()
