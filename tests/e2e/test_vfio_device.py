@@ -25,6 +25,10 @@ DEFECTS_OF_TYPES = {
     "hwpt_type.vtd_s1.data.field.flags.outside",
     "hwpt_type.vtd_s1.data.field.__reserved.outside",
 }
+NO_MOCK_DEVICES = (
+    "the kernel has no mock devices beside real ones: it was built without CONFIG_IOMMUFD_TEST, "
+    "or asks the real IOMMU's driver about them"
+)
 # By IOMMU: kernels with what their rules may be absent for. The first nests.
 RUNS = {
     "intel": {
@@ -37,7 +41,7 @@ RUNS = {
             "the IOMMU isolates interrupts, or the machine is not a guest of ours",
             "the IOMMU has no nested translation",
             "the IOMMU does not track dirty pages",
-            "this kernel asks the real IOMMU's driver about mock devices: there are none",
+            NO_MOCK_DEVICES,
             "IOMMU_HWPT_FAULT_ID_VALID with an IOAS gives EOPNOTSUPP for any fault_id",
             "the kernel's header does not define IOMMU_HW_INFO_FLAG_INPUT_TYPE",
             "the kernel's header does not define IOMMU_VIOMMU_ALLOC",

@@ -175,6 +175,7 @@ def test_the_header_says_on_which_machine_it_runs(stand_in: StandIn, cache_root:
 # ---- who cannot be reached, or not be used ----
 
 
+@pytest.mark.skipif(not shutil.which("ssh"), reason="there is no ssh: openssh-client")
 def test_no_such_host() -> None:
     with pytest.raises(Problem, match="there is no machine of that name") as caught:
         ssh.look("no-such-host.invalid")
