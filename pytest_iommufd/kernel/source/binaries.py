@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
 from pytest_iommufd.kernel.cache.store import Estimates
-from pytest_iommufd.kernel.source.packages import Apt, NotDownloadedError, configurations
+from pytest_iommufd.kernel.source.packages import (
+    Apt,
+    NotDownloadedError,
+    configurations,
+    first_had,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_iommufd.host.progress import Progress
@@ -56,24 +62,12 @@ def fetch(name: str, cache: Cache, progress: Progress) -> tuple[Path, ...]:
         )
     said: list[str] = []
     known: set[str] = set()
-    failed: Problem | None = None
     with cache.lock(cache.downloads / name, progress):
         if files := downloaded(name, cache):
             return files  # of whom this one waited for
-        for apt in configurations(cache, progress, said, update=False):
-            if not apt.candidate(name, progress):
-                _, lines = apt.run("apt-cache", "pkgnames", "linux-image-", progress=progress)
-                known.update(lines)
-                continue
-            try:
-                _download(name, apt, cache, progress)
-            except NotDownloadedError as error:
-                # Old lists name files that their mirror no longer has: try the next.
-                failed = error
-            else:
-                return downloaded(name, cache)
-    if failed:
-        raise failed
+        offers = _on_offer(name, cache, progress, said, known)
+        if had := first_had(offers, lambda apt: _download(name, apt, cache, progress)):
+            return had
     near = difflib.get_close_matches(name, sorted(known), _NEAR)
     raise Problem(
         f"the mirrors of this machine have no package {name}",
@@ -83,8 +77,20 @@ def fetch(name: str, cache: Cache, progress: Progress) -> tuple[Path, ...]:
     )
 
 
-def _download(name: str, apt: Apt, cache: Cache, progress: Progress) -> None:
-    """Download a package, and those of the kernel that it depends on."""
+def _on_offer(
+    name: str, cache: Cache, progress: Progress, said: list[str], known: set[str]
+) -> Iterator[Apt]:
+    """Configurations that offer a package; `known` collects the names that the others offer."""
+    for apt in configurations(cache, progress, said, update=False):
+        if apt.candidate(name, progress):
+            yield apt
+        else:
+            _, lines = apt.run("apt-cache", "pkgnames", "linux-image-", progress=progress)
+            known.update(lines)
+
+
+def _download(name: str, apt: Apt, cache: Cache, progress: Progress) -> tuple[Path, ...]:
+    """Download a package, and those of the kernel that it depends on; returns the files."""
     names = [name]
     for one in names:  # which grows meanwhile
         _, lines = apt.run("apt-cache", "show", "--no-all-versions", one, progress=progress)
@@ -102,3 +108,4 @@ def _download(name: str, apt: Apt, cache: Cache, progress: Progress) -> None:
                 mend="check this machine's network and apt sources, or give its .deb files",
                 detail="\n".join(lines[-25:]),
             )
+    return downloaded(name, cache)

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_iommufd.errors import Problem
 from pytest_iommufd.host import tools
@@ -24,11 +24,13 @@ from pytest_iommufd.kernel.cache.store import PARTIAL, Cache, Estimates
 from pytest_iommufd.kernel.source.mirrors import Where, find_mirrors, private_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pytest_iommufd.host.progress import Progress
 
+_Offer = TypeVar("_Offer")
+_Had = TypeVar("_Had")
 # The suites beside a release are small and carry the kernels; the releases are large.
 _CHEAPEST: tuple[Where, ...] = ("pockets", "releases")
 # Begins the name of a linux-source-X.Y that was asked for as X.Y.Z: it is not what X.Y is.
@@ -142,27 +144,41 @@ def fetch(version: str, cache: Cache, progress: Progress, *, update: bool = Fals
         offers = _packages_on_offer(name, cache, progress, said, offered, update=update)
         where = "in this machine's apt sources or in the suites of its mirrors"
         what = f"no source package {name} {where}"
-    if tree := _first_had(offers, cache, progress):
+    if tree := first_had(offers, lambda offer: _had(*offer, cache, progress)):
         return tree
     raise _not_offered(what, ", ".join(sorted(offered, key=_number)), said)
 
 
-def _first_had(offers: Iterator[tuple[Path, Apt]], cache: Cache, progress: Progress) -> Path | None:
-    """Have the first tree on offer that can be downloaded; None where nothing is on offer."""
+def first_had(offers: Iterator[_Offer], have: Callable[[_Offer], _Had]) -> _Had | None:
+    """Have the first of what is on offer that can be downloaded.
+
+    Args:
+        offers: what is on offer, the best first.
+        have: downloads one of them, or finds that it is here.
+
+    Returns:
+        What `have` returned; None where nothing is on offer.
+
+    Raises:
+        Problem: nothing that is on offer can be downloaded.
+    """
     failed: Problem | None = None
-    for tree, apt in offers:
-        with cache.lock(tree, progress):
-            try:
-                if not tree.is_dir():
-                    _make(tree, apt, cache, progress)
-            except NotDownloadedError as error:
-                # Old lists name files that their mirror no longer has: try the next.
-                failed = error
-            else:
-                return tree
+    for offer in offers:
+        try:
+            return have(offer)
+        except NotDownloadedError as error:
+            # Old lists name files that their mirror no longer has: try the next.
+            failed = error
     if failed:
         raise failed
     return None
+
+
+def _had(tree: Path, apt: Apt, cache: Cache, progress: Progress) -> Path:
+    with cache.lock(tree, progress):
+        if not tree.is_dir():
+            _make(tree, apt, cache, progress)
+    return tree
 
 
 def _packages_on_offer(
