@@ -41,6 +41,8 @@ _VERSION = re.compile(r"(?P<version>\d+\.\d+(?:\.\d+)?)(?:\+(?P<series>.*))?")
 _PATCHABLE = (
     "a source tree, TREE@REV or X.Y in front of the series: a patched kernel has to be built"
 )
+# The kinds of what is configured and built here.
+_FROM_SOURCE = frozenset({"tree", "commit", "package"})
 _OFFERED = "debian:"
 _PACKAGE = re.compile(r"linux-[a-z]+-[a-z0-9.+~-]+")
 _BUILT_HERE = "a source tree, TREE@REV or X.Y: their kernels are configured and built"
@@ -108,7 +110,7 @@ def parse(text: str, configs: Sequence[Path] = ()) -> Spec:
         return spec
     from pytest_iommufd.kernel.build.own import read  # noqa: PLC0415 - mostly not needed
 
-    if spec.kind not in {"tree", "commit", "package"}:
+    if spec.kind not in _FROM_SOURCE:
         raise Problem(
             f"a configuration is given, and kernel {text} is not built here",
             expected=_BUILT_HERE,
@@ -161,7 +163,7 @@ def _by_name(text: str, name: str) -> Spec:
 def _patched(base: Spec, text: str, series: str | None) -> Spec:
     if series is None:
         return base
-    if base.kind in {"image", "build", "packages", "built"}:
+    if base.kind not in _FROM_SOURCE:
         what = "an image" if base.kind == "image" else "a kernel that is built"
         raise Problem(f"patch series cannot be applied to {what}: {text}", expected=_PATCHABLE)
     found = tuple(patchseries.find(one, base.path) for one in patchseries.split(series))

@@ -48,7 +48,7 @@ def file(tmp_path: Path) -> Callable[..., Path]:
 def configured(kernel: Kernel | None) -> dict[str, str]:
     assert kernel
     assert kernel.build
-    return config.values(kernel.build / ".config")
+    return config.values((kernel.build / ".config").read_text())
 
 
 def test_fragments_are_over_ours_and_the_last_wins(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_iommufd.errors import Problem
+from pytest_iommufd.kernel.build.config import values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,6 @@ _GUEST = {
     "VIRTIO_CONSOLE": "virtio_console",
 }
 _IOMMUFD = {"IOMMUFD": "iommufd"}
-_LINE = re.compile(r"CONFIG_(\w+)=(.*)")
 _TITLE = re.compile(r"^# Linux/(\w+) \S+ Kernel Configuration$", re.MULTILINE)
 _HERE = "x86"
 
@@ -74,8 +74,8 @@ def parse(text: str, where: str) -> Config:
     title = _TITLE.search(text)
     if title and title[1] != _HERE:
         raise Problem(f"the kernel of {where} is for {title[1]}", expected=f"a kernel for {_HERE}")
-    found = (_LINE.fullmatch(line) for line in text.splitlines())
-    return Config(where, {match[1]: match[2] for match in found if match})
+    found = values(text).items()
+    return Config(where, {symbol.removeprefix("CONFIG_"): value for symbol, value in found})
 
 
 def check_iommufd(name: str, config: Config | None, modules: Modules | None) -> None:

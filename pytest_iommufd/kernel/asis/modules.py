@@ -135,6 +135,11 @@ def of_folder(folder: Path, release: str) -> Modules:
     return Modules(folder, files, builtin)
 
 
+def listed_in(text: str) -> frozenset[str]:
+    """Return the names of the modules that a modules.builtin lists."""
+    return frozenset(module.name_of(Path(line)) for line in text.split())
+
+
 def _installed(folder: Path, release: str) -> Path:
     """The folder of a release where the folder is one that several are installed in."""
     for top in ("lib/modules", "usr/lib/modules"):
@@ -166,4 +171,4 @@ def _builtin(folder: Path) -> frozenset[str] | None:
     listed = folder / "modules.builtin"
     if not listed.is_file():
         return None
-    return frozenset(module.name_of(Path(line)) for line in listed.read_text("utf-8").split())
+    return listed_in(listed.read_text("utf-8"))

@@ -16,7 +16,7 @@ from pytest_iommufd.host import tools
 from pytest_iommufd.host.progress import Silent
 from pytest_iommufd.host.run import ask, clean_environment
 from pytest_iommufd.kernel.asis import config, image, module
-from pytest_iommufd.kernel.asis.modules import ENDS, Modules
+from pytest_iommufd.kernel.asis.modules import ENDS, Modules, listed_in
 from pytest_iommufd.kernel.source.identity import digest
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def _check_iommufd(name: str, packages: Sequence[Path]) -> None:
     late = (config.parse(text, path) for path, text in members if _CONFIG.fullmatch(path))
     files = {module.name_of(Path(path)): Path(path) for path, _ in members if path.endswith(ENDS)}
     lists = [text for path, text in members if _BUILTIN.fullmatch(path)]
-    builtin = frozenset(module.name_of(Path(line)) for text in lists for line in text.split())
-    found = Modules(Path("its packages"), files, builtin if lists else None)
+    builtin = listed_in("\n".join(lists)) if lists else None
+    found = Modules(Path("its packages"), files, builtin)
     config.check_iommufd(name, next(late, None), found)
 
 

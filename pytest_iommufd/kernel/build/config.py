@@ -117,7 +117,7 @@ def check(wanted: list[Option], config: Path, tree: Path) -> None:
     Raises:
         Problem: options did not survive; it says which, and what they depend on.
     """
-    if lost := rejected(wanted, values(config), tree):
+    if lost := rejected(wanted, values(config.read_text("utf-8")), tree):
         raise Problem(
             f"this kernel's Kconfig did not accept {len(lost)} of the options that the suites need",
             expected="every option with its value",
@@ -126,16 +126,16 @@ def check(wanted: list[Option], config: Path, tree: Path) -> None:
         )
 
 
-def values(config: Path) -> dict[str, str]:
-    """Read a .config.
+def values(text: str) -> dict[str, str]:
+    """Understand a .config.
 
     Args:
-        config: its path.
+        text: all of it.
 
     Returns:
         The values of the options that are set, by symbol.
     """
-    lines = (_SET.fullmatch(line) for line in config.read_text("utf-8").splitlines())
+    lines = (_SET.fullmatch(line) for line in text.splitlines())
     return {m["symbol"]: m["value"] for m in lines if m}
 
 

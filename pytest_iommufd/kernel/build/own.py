@@ -105,7 +105,7 @@ class Own:
         Raises:
             Problem: the guest needs options that did not survive.
         """
-        got = config.values(made)
+        got = config.values(made.read_text("utf-8"))
         needed = [option for option in config.options("own.config") if option.needed]
         if fatal := config.rejected(needed, got, tree):
             raise Problem(
