@@ -144,11 +144,6 @@ class Bench:
         self._absent = absent
         self.machine.remarks += filter(None, map(refusal.remark, self.machine.hello.complaints))
 
-    @property
-    def has_iommufd_test(self) -> bool:
-        """Whether the kernel has mock devices, and the other operations of IOMMU_TEST_CMD."""
-        return self.uapi.has(TEST_COMMAND)
-
     def answers(self, ioctl: str) -> bool:
         """Tell whether the kernel has an ioctl: its header must, and a missing one gives ENOTTY."""
         return self.uapi.has(ioctl) and ioctl not in (self._absent or ())

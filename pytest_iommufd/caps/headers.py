@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pytest_iommufd.uapi import Uapi
 
@@ -48,11 +48,7 @@ class Headers:
 
     def commands(self) -> dict[str, int]:
         """Return the commands of iommufd in all headers: their numbers by name, in order."""
-        found: dict[str, int] = {}
-        for uapi in self._all:
-            for ioctl in uapi.ioctls:
-                found.setdefault(ioctl.name, ioctl.number)
-        return dict(sorted(found.items(), key=lambda one: one[1]))
+        return _merged({ioctl.name: ioctl.number for ioctl in uapi.ioctls} for uapi in self._all)
 
     def struct(self, command: str) -> str:
         """Return the name of a command's struct, "" where it has none."""
@@ -60,12 +56,11 @@ class Headers:
 
     def fields(self, struct: str) -> dict[str, int]:
         """Return the fields of a struct in all headers: their offsets by name."""
-        found: dict[str, int] = {}
-        for uapi in self._all:
-            if uapi.has(struct):
-                for name in uapi.fields(struct):
-                    found.setdefault(name, uapi.offsetof(struct, name))
-        return dict(sorted(found.items(), key=lambda one: one[1]))
+        return _merged(
+            {name: uapi.offsetof(struct, name) for name in uapi.fields(struct)}
+            for uapi in self._all
+            if uapi.has(struct)
+        )
 
     def values(self, path: str) -> dict[str, int]:
         """Return the values of a field in all headers: numbers by name, the lowest first.
@@ -73,8 +68,12 @@ class Headers:
         Args:
             path: the field, `iommu_ioas_map.flags`.
         """
-        found: dict[str, int] = {}
-        for uapi in self._all:
-            for name, number in uapi.names_of(path).items():
-                found.setdefault(name, number)
-        return dict(sorted(found.items(), key=lambda one: one[1]))
+        return _merged(uapi.names_of(path) for uapi in self._all)
+
+
+def _merged(numbers: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Put the numbers of several headers together, the lowest first; of a name the first counts."""
+    found: dict[str, int] = {}
+    for one in numbers:
+        found = {**one, **found}
+    return dict(sorted(found.items(), key=lambda item: item[1]))
